@@ -1,11 +1,14 @@
 //! What comes in and what goes out at the edge, and how parameters are read strictly.
 
 mod fields;
+mod macros;
+mod page;
 mod problem;
 mod strict_json;
 mod wire;
 
-pub use fields::{Fields, Invalid, Page};
+pub use fields::{Fields, Invalid};
+pub use page::Page;
 pub use problem::Problem;
 pub use strict_json::{MAX_DEPTH, parse_json};
 pub use wire::{Cursor, Span, parse_day, parse_instant, parse_span};

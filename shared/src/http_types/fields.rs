@@ -7,7 +7,8 @@ use jiff::civil::Date;
 use percent_encoding::percent_decode;
 use serde_json::Value;
 
-use super::{Cursor, Span, parse_day, parse_instant, parse_json, parse_span};
+use super::macros::{any_text, holds_macro, is_one_macro};
+use super::{Span, parse_day, parse_instant, parse_json, parse_span};
 use crate::period::Month;
 
 /// A field that cannot be taken as it is: a 422. An empty field name means the whole body.
@@ -33,11 +34,19 @@ impl Invalid {
 /// empty and JSON `null` are one and the same.
 #[derive(Debug, Clone)]
 pub struct Fields {
-    left: BTreeMap<String, Value>,
+    left: BTreeMap<String, Given>,
     /// Where the object stands in the body, such as `items[0].`; empty at the top.
     path: String,
     /// Whether a text may hold `{...}`: a tracked address does, a postback's value never.
     macros: Macros,
+}
+
+/// A value as it came. In a query or a form a text may spell a number, a flag or JSON; in JSON
+/// each of them has a spelling of its own, and a text is a text.
+#[derive(Debug, Clone)]
+enum Given {
+    Text(String),
+    Json(Value),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +75,7 @@ impl Fields {
                 split.map_or((pair, b"" as &[u8]), |at| (&pair[..at], &pair[at + 1..]));
             let name = decode(name).ok_or(Invalid::new("", "utf8_invalid"))?;
             let value = decode(value).ok_or_else(|| Invalid::new(&name, "utf8_invalid"))?;
-            fields.add(name, Value::String(value))?;
+            fields.add(name, Given::Text(value))?;
         }
         Ok(fields)
     }
@@ -95,7 +104,10 @@ impl Fields {
             format!("{path}.")
         };
         Ok(Self {
-            left: object.into_iter().collect(),
+            left: object
+                .into_iter()
+                .map(|(name, value)| (name, Given::Json(value)))
+                .collect(),
             path,
             macros,
         })
@@ -120,7 +132,7 @@ impl Fields {
         Ok(self)
     }
 
-    fn add(&mut self, name: String, value: Value) -> Result<(), Invalid> {
+    fn add(&mut self, name: String, value: Given) -> Result<(), Invalid> {
         if self.left.contains_key(&name) {
             return Err(self.invalid(&name, "parameter_repeated"));
         }
@@ -137,11 +149,11 @@ impl Fields {
     /// Whether a value is still there to be taken.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.left.get(name).is_some_and(|value| !is_absent(value))
+        self.left.get(name).is_some_and(|value| !value.is_absent())
     }
 
-    fn take(&mut self, name: &str) -> Option<Value> {
-        self.left.remove(name).filter(|value| !is_absent(value))
+    fn take(&mut self, name: &str) -> Option<Given> {
+        self.left.remove(name).filter(|value| !value.is_absent())
     }
 
     /// A text. JSON numbers are not texts, not even where an amount is meant.
@@ -149,14 +161,15 @@ impl Fields {
     /// # Errors
     /// `type_wrong`, `macro_unreplaced`.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Invalid> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(text)) if self.macros == Macros::Refused && holds_macro(&text) => {
-                Err(self.invalid(name, "macro_unreplaced"))
-            }
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(self.invalid(name, "type_wrong")),
+        let text = match self.take(name) {
+            None => return Ok(None),
+            Some(Given::Text(text) | Given::Json(Value::String(text))) => text,
+            Some(Given::Json(_)) => return Err(self.invalid(name, "type_wrong")),
+        };
+        if self.macros == Macros::Refused && holds_macro(&text) {
+            return Err(self.invalid(name, "macro_unreplaced"));
         }
+        Ok(Some(text))
     }
 
     /// A text that must be there.
@@ -232,55 +245,61 @@ impl Fields {
         self.parsed(name, "duration_invalid", |text| parse_span(text).ok_or(()))
     }
 
-    /// Yes or no: JSON `true` and `false`, or the texts `true`, `false`, `1` and `0`.
+    /// Yes or no: JSON `true` and `false`; in a query or a form also `1` and `0`.
     ///
     /// # Errors
-    /// `flag_invalid`, and as [`Fields::text`] for a text.
+    /// `flag_invalid`, `type_wrong`, and as [`Fields::text`].
     pub fn flag(&mut self, name: &str) -> Result<Option<bool>, Invalid> {
-        if let Some(Value::Bool(flag)) = self.left.get(name) {
-            let flag = *flag;
-            self.left.remove(name);
-            return Ok(Some(flag));
+        match self.left.get(name) {
+            Some(Given::Json(Value::Bool(flag))) => {
+                let flag = *flag;
+                self.left.remove(name);
+                Ok(Some(flag))
+            }
+            Some(Given::Json(value)) if !is_absent(value) => Err(self.invalid(name, "type_wrong")),
+            _ => self.parsed(name, "flag_invalid", |text| match text {
+                "true" | "1" => Ok(true),
+                "false" | "0" => Ok(false),
+                _ => Err(()),
+            }),
         }
-        self.parsed(name, "flag_invalid", |text| match text {
-            "true" | "1" => Ok(true),
-            "false" | "0" => Ok(false),
-            _ => Err(()),
-        })
     }
 
-    /// A whole number from 0 up, as JSON number or as digits.
+    /// A whole number from 0 up: a JSON number, or digits in a query or a form.
     ///
     /// # Errors
-    /// `number_invalid`, and as [`Fields::text`] for a text.
+    /// `number_invalid`, `type_wrong`, and as [`Fields::text`].
     pub fn whole(&mut self, name: &str) -> Result<Option<u64>, Invalid> {
-        if let Some(Value::Number(number)) = self.left.get(name) {
-            let whole = number.as_u64();
-            self.left.remove(name);
-            return whole
-                .map(Some)
-                .ok_or_else(|| self.invalid(name, "number_invalid"));
-        }
-        self.parsed(name, "number_invalid", |text| {
-            let digits_only = text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
-            if digits_only {
-                text.parse().map_err(drop)
-            } else {
-                Err(())
+        match self.left.get(name) {
+            Some(Given::Json(Value::Number(number))) => {
+                let whole = number.as_u64();
+                self.left.remove(name);
+                whole
+                    .map(Some)
+                    .ok_or_else(|| self.invalid(name, "number_invalid"))
             }
-        })
+            Some(Given::Json(value)) if !is_absent(value) => Err(self.invalid(name, "type_wrong")),
+            _ => self.parsed(name, "number_invalid", |text| {
+                let digits_only =
+                    text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
+                if digits_only {
+                    text.parse().map_err(drop)
+                } else {
+                    Err(())
+                }
+            }),
+        }
     }
 
-    /// Any JSON, written as text where the parameters are a query or a form.
+    /// Any JSON, spelt out in a query or a form.
     ///
     /// # Errors
     /// `json_invalid`, `parameter_repeated`; `macro_unreplaced` for a text anywhere inside it.
     pub fn value(&mut self, name: &str) -> Result<Option<Value>, Invalid> {
-        let Some(value) = self.take(name) else {
-            return Ok(None);
-        };
-        let value = match value {
-            Value::String(text) => match parse_json(text.as_bytes()) {
+        let value = match self.take(name) {
+            None => return Ok(None),
+            Some(Given::Json(value)) => value,
+            Some(Given::Text(text)) => match parse_json(text.as_bytes()) {
                 Ok(value) => value,
                 // `[[items]]` and `#items#` are no JSON; say what they are rather than that.
                 Err(_) if self.macros == Macros::Refused && is_one_macro(&text) => {
@@ -288,7 +307,6 @@ impl Fields {
                 }
                 Err(invalid) => return Err(self.invalid(name, invalid.code)),
             },
-            value => value,
         };
         if self.macros == Macros::Refused && any_text(&value, &holds_macro) {
             return Err(self.invalid(name, "macro_unreplaced"));
@@ -370,37 +388,12 @@ impl Fields {
     }
 }
 
-/// Which part of a list is wanted: `limit` 1-200 (default 50), and where the last part ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    pub limit: usize,
-    pub after: Option<Cursor>,
-}
-
-impl Page {
-    /// Takes `limit` and `cursor`.
-    ///
-    /// # Errors
-    /// `limit_invalid`, `cursor_invalid`.
-    pub fn take(fields: &mut Fields) -> Result<Self, Invalid> {
-        let limit = fields.parsed("limit", "limit_invalid", |text| {
-            match text.parse::<usize>() {
-                Ok(limit)
-                    if (1..=200).contains(&limit)
-                        && text.bytes().all(|byte| byte.is_ascii_digit()) =>
-                {
-                    Ok(limit)
-                }
-                _ => Err(()),
-            }
-        })?;
-        let after = fields.parsed("cursor", "cursor_invalid", |text| {
-            Cursor::parse(text).ok_or(())
-        })?;
-        Ok(Self {
-            limit: limit.unwrap_or(50),
-            after,
-        })
+impl Given {
+    fn is_absent(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::Json(value) => is_absent(value),
+        }
     }
 }
 
@@ -417,40 +410,6 @@ fn decode(text: &[u8]) -> Option<String> {
         .decode_utf8()
         .ok()
         .map(|text| text.into_owned())
-}
-
-/// Whether a text holds `{...}`, `[[...]]` or `#...#` with something inside.
-fn holds_macro(text: &str) -> bool {
-    [("{", "}"), ("[[", "]]"), ("#", "#")]
-        .into_iter()
-        .any(|(open, close)| {
-            text.match_indices(open).any(|(at, _)| {
-                text[at + open.len()..]
-                    .find(close)
-                    .is_some_and(|inside| inside > 0)
-            })
-        })
-}
-
-/// Whether a text is a macro and nothing else.
-fn is_one_macro(text: &str) -> bool {
-    let text = text.trim();
-    let framed = |open: &str, close: &str| {
-        text.len() > open.len() + close.len() && text.starts_with(open) && text.ends_with(close)
-    };
-    framed("{", "}") && !text.contains('"')
-        || framed("[[", "]]")
-        || framed("#", "#")
-        || framed("${", "}")
-}
-
-fn any_text(value: &Value, found: &impl Fn(&str) -> bool) -> bool {
-    match value {
-        Value::String(text) => found(text),
-        Value::Array(items) => items.iter().any(|item| any_text(item, found)),
-        Value::Object(object) => object.values().any(|item| any_text(item, found)),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -644,69 +603,38 @@ mod tests {
             form("n=12&f=true"),
             form("n=12&f=1"),
             json(r#"{"n": 12, "f": true}"#),
-            json(r#"{"n": "12", "f": "true"}"#),
         ] {
             assert_eq!(fields.whole("n"), Ok(Some(12)));
             assert_eq!(fields.flag("f"), Ok(Some(true)));
             fields.finish().unwrap();
         }
-        for text in [
-            r#"{"n": -1}"#,
-            r#"{"n": 1.0}"#,
-            r#"{"n": "+1"}"#,
-            r#"{"n": "99999999999999999999"}"#,
-        ] {
-            assert_eq!(
-                refused(json(text).whole("n")),
-                ("n".into(), "number_invalid"),
-                "{text}"
-            );
+        for text in [r#"{"n": -1}"#, r#"{"n": 1.0}"#, r#"{"n": 1e3}"#] {
+            let result = json(text).whole("n");
+            assert_eq!(refused(result), ("n".into(), "number_invalid"), "{text}");
+        }
+        for text in ["n=%2B1", "n=-1", "n=1.0", "n=99999999999999999999"] {
+            let result = form(text).whole("n");
+            assert_eq!(refused(result), ("n".into(), "number_invalid"), "{text}");
         }
         assert_eq!(
             refused(form("f=yes").flag("f")),
             ("f".into(), "flag_invalid")
         );
-        assert_eq!(
-            refused(json(r#"{"f": 1}"#).flag("f")),
-            ("f".into(), "type_wrong")
-        );
     }
 
     #[test]
-    fn a_page_is_1_to_200_and_50_unless_said() {
+    fn in_json_a_text_is_a_text() {
+        let given = r#"{"a": "1"}"#;
+        assert_eq!(json(given).text("a"), Ok(Some("1".into())));
+        assert_eq!(refused(json(given).whole("a")), ("a".into(), "type_wrong"));
+        assert_eq!(refused(json(given).flag("a")), ("a".into(), "type_wrong"));
         assert_eq!(
-            Page::take(&mut form("")),
-            Ok(Page {
-                limit: 50,
-                after: None
-            })
-        );
-        for (text, limit) in [
-            ("1", Some(1)),
-            ("200", Some(200)),
-            ("0", None),
-            ("201", None),
-            ("%2B5", None),
-            ("x", None),
-        ] {
-            assert_eq!(
-                Page::take(&mut form(&format!("limit={text}")))
-                    .ok()
-                    .map(|page| page.limit),
-                limit,
-                "{text}"
-            );
-        }
-        let cursor = Cursor::after("ab#1");
-        assert_eq!(
-            Page::take(&mut form(&format!("cursor={cursor}")))
-                .unwrap()
-                .after,
-            Some(cursor)
+            refused(json(r#"{"a": "[]"}"#).objects("a")),
+            ("a".into(), "not_a_list")
         );
         assert_eq!(
-            refused(Page::take(&mut form("cursor=*"))),
-            ("cursor".into(), "cursor_invalid")
+            refused(json(r#"{"a": 1}"#).flag("a")),
+            ("a".into(), "type_wrong")
         );
     }
 }
