@@ -1,1 +1,146 @@
-//! lambda
+//! The edge on AWS: what Lambda sends, as requests and schedules; answers, as Lambda takes them.
+
+mod event;
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+use lambda_runtime::layers::TracingLayer;
+use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
+use serde_json::Value;
+
+use crate::http_types::{Request, Response};
+
+pub use event::Schedule;
+use event::{Event, NotAnEvent};
+
+/// Serves a function that answers HTTP only, until Lambda ends the process.
+///
+/// `init` runs once, before the first event: it builds what every event shares. If it fails, the
+/// process says why in one line on stderr and ends, and Lambda tries again with the next event.
+pub fn serve<S, E, I, H>(init: I, http: H) -> ExitCode
+where
+    E: Error,
+    I: AsyncFnOnce() -> Result<S, E>,
+    H: AsyncFn(&S, Request) -> Response,
+{
+    run(init, async |state: &S, event| match event {
+        Event::Http(request) => Ok(event::answer(&http(state, request).await)),
+        Event::Schedule(_) => Err(Failure::new("UnknownEvent", &NotAnEvent::Unscheduled)),
+    })
+}
+
+/// Serves a function that answers HTTP and also runs by schedule.
+///
+/// A run that fails is an error for Lambda, which repeats it and then keeps it in the dead-letter
+/// queue. A successful answer that says "failed" would be thrown away.
+pub fn serve_scheduled<S, E, F, I, H, R>(init: I, http: H, run_once: R) -> ExitCode
+where
+    E: Error,
+    F: Error,
+    I: AsyncFnOnce() -> Result<S, E>,
+    H: AsyncFn(&S, Request) -> Response,
+    R: AsyncFn(&S, Schedule) -> Result<Value, F>,
+{
+    run(init, async |state: &S, event| match event {
+        Event::Http(request) => Ok(event::answer(&http(state, request).await)),
+        Event::Schedule(schedule) => run_once(state, schedule)
+            .await
+            .map_err(|error| Failure::new("ScheduledRunFailed", &error)),
+    })
+}
+
+/// Sends the logs to stdout, one JSON object a line, with `timestamp` and `level` where Lambda
+/// looks for them. `filter` is a level or a list like `warn,shared=debug`.
+pub fn logs(filter: &str) {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_span_list(false)
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_ansi(false)
+        .init();
+}
+
+fn run<S, E, I, H>(init: I, handle: H) -> ExitCode
+where
+    E: Error,
+    I: AsyncFnOnce() -> Result<S, E>,
+    H: AsyncFn(&S, Event) -> Result<Value, Failure>,
+{
+    // One thread: an instance serves one event at a time, and a second thread doubles what a
+    // write costs in CPU.
+    let tokio = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(tokio) => tokio,
+        Err(error) => return could_not("start", &error),
+    };
+    tokio.block_on(async {
+        let state = match init().await {
+            Ok(state) => state,
+            Err(error) => return could_not("start", &error),
+        };
+        let (state, handle) = (&state, &handle);
+        let service = service_fn(move |event: LambdaEvent<Value>| async move {
+            let event = Event::read(event.payload, now)
+                .map_err(|error| Failure::new("UnknownEvent", &error))?;
+            handle(state, event).await
+        });
+        match Runtime::new(service).layer(TracingLayer::new()).run().await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => could_not("go on", error.as_ref()),
+        }
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the edge: a schedule by hand may leave out its time"
+)]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+fn could_not(go: &str, error: &dyn Error) -> ExitCode {
+    eprintln!("could not {go}: {}", whole(error));
+    ExitCode::FAILURE
+}
+
+/// An error with its causes, in one line.
+fn whole(error: &dyn Error) -> String {
+    std::iter::successors(error.source(), |&cause| cause.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// What the runtime logs once, as it is, and reports to Lambda.
+struct Failure {
+    kind: &'static str,
+    message: String,
+}
+
+impl Failure {
+    fn new(kind: &'static str, error: &dyn Error) -> Self {
+        Self {
+            kind,
+            message: whole(error),
+        }
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
+    }
+}
+
+impl From<Failure> for Diagnostic {
+    fn from(failure: Failure) -> Self {
+        Self {
+            error_type: failure.kind.to_owned(),
+            error_message: failure.message,
+        }
+    }
+}
