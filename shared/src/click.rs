@@ -49,10 +49,10 @@ impl LinkId {
     }
 }
 
-/// 11 characters of base64url: the link's name in the table.
+/// 16 hexadecimal digits.
 impl fmt::Display for LinkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64.encode(self.0))
+        f.write_str(&hex(self.0))
     }
 }
 
@@ -73,11 +73,15 @@ impl Visitor {
     }
 }
 
-/// 11 characters of base64url.
+/// 16 hexadecimal digits: the visitor's name in the table.
 impl fmt::Display for Visitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64.encode(self.0))
+        f.write_str(&hex(self.0))
     }
+}
+
+fn hex(bytes: [u8; 8]) -> String {
+    format!("{:016x}", u64::from_be_bytes(bytes))
 }
 
 /// A click id as it travels: exactly 64 of `[A-Za-z0-9_-]`.
@@ -292,20 +296,10 @@ impl Click {
         self.flags & PROGRAM_PAUSED != 0
     }
 
-    /// The name of the journey this click belongs to: `<program>#<visitor>`.
+    /// What tells it from another click of the same millisecond: 16 hexadecimal digits.
     #[must_use]
-    pub fn journey(&self, program: &ProgramId) -> String {
-        format!("{program}#{}", self.visitor)
-    }
-
-    /// Its place in the journey, which sorts by time: `<ms, 13 digits>#<random>`.
-    #[must_use]
-    pub fn moment(&self) -> String {
-        format!(
-            "{:013}#{}",
-            self.clicked_at.as_millisecond(),
-            BASE64.encode(self.random)
-        )
+    pub fn random(&self) -> String {
+        hex(self.random)
     }
 }
 
@@ -394,11 +388,9 @@ mod tests {
             click.id().as_str(),
             "ERYBi8_laAVtOmpDxwpjVHzwKwnlYgqDFxVgn3x0bGlyEj_5dYM4sf9GScbUqK2z"
         );
-        assert_eq!(click.moment(), "1700000000005#FxVgn3x0bGk");
-        assert_eq!(
-            click.journey(&ProgramId::parse("shoes").unwrap()),
-            "shoes#fPArCeViCoM"
-        );
+        assert_eq!(click.link().to_string(), "6d3a6a43c70a6354");
+        assert_eq!(click.visitor().to_string(), "7cf02b09e5620a83");
+        assert_eq!(click.random(), "1715609f7c746c69");
     }
 
     #[test]
