@@ -1,1 +1,348 @@
-//! commission
+//! What an affiliate earns by a sale: a program's rules, in their order, applied line by line.
+
+mod condition;
+mod index;
+mod reach;
+mod rule;
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::http_types::{Fields, Invalid};
+use crate::ids::{AffiliateId, RuleId};
+use crate::money::{Currency, Money, Percent, Rounding};
+
+pub use condition::Customer;
+use condition::Facts;
+use index::Index;
+use rule::Pay;
+pub use rule::Rule;
+
+/// A program has at most this many rules; saving compares each with all before it.
+pub const RULES_MAX: usize = 1_000;
+
+/// A program's rules. The order decides: the first that holds for a line pays for it.
+///
+/// Each can be reached, all are in the program's currency, and no two bear the same id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    rules: Vec<Rule>,
+    index: Index,
+}
+
+/// All that a rule may look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Sale<'a> {
+    /// The conversion's own time, `T`, which a rule's validity is measured by.
+    pub at: Timestamp,
+    /// In lower case.
+    pub goal: &'a str,
+    pub affiliate: &'a AffiliateId,
+    /// The enrolment's group, else the affiliate's.
+    pub group: Option<&'a str>,
+    pub customer: Option<Customer>,
+    /// The visitor's, ISO 3166-1 alpha-2 in capitals.
+    pub country: Option<&'a str>,
+    /// As it was sent; compared trimmed and without case.
+    pub coupon: Option<&'a str>,
+    /// The order's value. With lines it is their sum, which the door has checked.
+    pub amount: Option<Money>,
+    /// An order without lines is judged as a single one that has neither sku nor category.
+    pub lines: &'a [Line<'a>],
+}
+
+/// One line of an order.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    pub sku: &'a str,
+    pub category: Option<&'a str>,
+    /// The line's total, not the price of one piece.
+    pub amount: Money,
+}
+
+/// What a sale earns, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commission {
+    /// The sum of all lines.
+    pub amount: Money,
+    /// One for each line of the order, in its order; one if it has none.
+    pub lines: Vec<LineCommission>,
+}
+
+/// What one line earns, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineCommission {
+    pub sku: Option<String>,
+    /// The rule that decided; none if no rule holds for this line.
+    pub rule: Option<RuleId>,
+    pub reckoning: Reckoning,
+    /// The rule's `min` or `max`, if it moved the result.
+    pub bound: Option<Bound>,
+    pub amount: Money,
+}
+
+/// The arithmetic of one line, as data. `Display` spells it out:
+/// `12.30 EUR x 7.5 % = 0.9225 -> 0.92 half_even`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reckoning {
+    /// A share of the line, rounded once.
+    Share {
+        basis: Money,
+        percent: Percent,
+        rounding: Rounding,
+        rounded: Money,
+    },
+    /// A fixed amount for the order, on the first line that the rule holds for.
+    Flat { amount: Money },
+    /// The rule's fixed amount stands on an earlier line of the same order.
+    FlatBefore,
+    /// No rule holds for this line, though one does for another.
+    NoRule,
+}
+
+/// What moved a line's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    RaisedTo(Money),
+    CutTo(Money),
+}
+
+/// Why a sale earns nothing that could be booked: a business answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoCommission {
+    #[error("no rule holds for any line of the order")]
+    NoRule,
+    #[error("the rule pays a share, and the order has no amount")]
+    AmountRequired,
+    #[error("the lines earn more than an amount can hold")]
+    TooLarge,
+}
+
+impl NoCommission {
+    /// The refusal's stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoRule => "no_rule",
+            Self::AmountRequired => "amount_required",
+            Self::TooLarge => "amount_too_large",
+        }
+    }
+}
+
+impl Rules {
+    /// Reads the list that stands in a program's `commission`.
+    ///
+    /// A rule without an id gets one by its position, `r1`, `r2`, ... What a rule asks for and
+    /// this version does not do is refused, never ignored.
+    ///
+    /// # Errors
+    /// The first field that cannot be taken; among the codes are `rule_unreachable`,
+    /// `rule_id_repeated`, `min_over_max`, `validity_empty` and `not_supported`.
+    pub fn parse(commission: &Value, currency: Currency) -> Result<Self, Invalid> {
+        const FIELD: &str = "commission";
+        let mut body = Fields::from_object(json!({ FIELD: commission }))?;
+        let given = body.objects(FIELD)?.unwrap_or_default();
+        if given.len() > RULES_MAX {
+            return Err(Invalid::new(FIELD, "too_many"));
+        }
+
+        let rules = rule::read(given, currency)?;
+        if let Some(position) = reach::first_unreachable(&rules) {
+            return Err(Invalid::new(
+                format!("{FIELD}[{position}]"),
+                "rule_unreachable",
+            ));
+        }
+        let index = Index::of(&rules);
+        Ok(Self { rules, index })
+    }
+
+    /// The list as it is printed; parsing it again gives the same rules.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        self.rules.iter().map(Rule::to_json).collect()
+    }
+
+    /// In the order that decides.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Whether a conversion of this goal may need an amount: some rule pays a share of it.
+    #[must_use]
+    pub fn needs_amount(&self, goal: &str) -> bool {
+        let may_pay = |rule: &Rule| rule.goal().is_none_or(|own| own == goal);
+        self.rules
+            .iter()
+            .any(|rule| may_pay(rule) && matches!(rule.pay, Pay::Percent(_)))
+    }
+
+    /// What the sale earns. Each line is rounded once, by the program's rounding, before the
+    /// rule's `min` and `max` bound it; both are per line, like the rule itself. A share of
+    /// nothing is nothing, whatever the `min`. A flat amount is paid once per order.
+    ///
+    /// # Errors
+    /// [`NoCommission`]; a goal that is not payable must not be asked about.
+    pub fn commission(
+        &self,
+        sale: &Sale<'_>,
+        rounding: Rounding,
+    ) -> Result<Commission, NoCommission> {
+        let mut facts = Facts::of(sale);
+        let mut paid_flat: Vec<usize> = Vec::new();
+        let mut lines = Vec::with_capacity(sale.lines.len().max(1));
+
+        let as_given = sale
+            .lines
+            .iter()
+            .map(|line| (Some(line.sku), line.category, Some(line.amount)));
+        let as_one = sale.lines.is_empty().then_some((None, None, sale.amount));
+        for (sku, category, basis) in as_given.chain(as_one) {
+            facts.set_line(sku, category);
+            let found = self.index.first(&self.rules, &facts, sale.at);
+            let reckoned = match found {
+                None => None,
+                Some(position) => {
+                    let rule = &self.rules[position];
+                    let flat_before = paid_flat.contains(&position);
+                    if matches!(rule.pay, Pay::Flat(_)) && !flat_before {
+                        paid_flat.push(position);
+                    }
+                    Some(reckon(rule, basis, flat_before, rounding)?)
+                }
+            };
+            lines.push((sku, found, reckoned));
+        }
+
+        let currency = self
+            .rules
+            .first()
+            .map(|rule| rule.currency)
+            .ok_or(NoCommission::NoRule)?;
+        if lines.iter().all(|(_, found, _)| found.is_none()) {
+            return Err(NoCommission::NoRule);
+        }
+        let nothing = (Reckoning::NoRule, None, Money::zero(currency));
+        let lines: Vec<LineCommission> = lines
+            .into_iter()
+            .map(|(sku, found, reckoned)| {
+                let (reckoning, bound, amount) = reckoned.unwrap_or(nothing);
+                let rule = found.map(|position| self.rules[position].id.clone());
+                LineCommission {
+                    sku: sku.map(str::to_owned),
+                    rule,
+                    reckoning,
+                    bound,
+                    amount,
+                }
+            })
+            .collect();
+        let amount = lines
+            .iter()
+            .try_fold(Money::zero(currency), |sum, line| {
+                sum.checked_add(line.amount)
+            })
+            .ok_or(NoCommission::TooLarge)?;
+        Ok(Commission { amount, lines })
+    }
+}
+
+/// One line's arithmetic, under a rule that holds for it.
+fn reckon(
+    rule: &Rule,
+    basis: Option<Money>,
+    flat_before: bool,
+    rounding: Rounding,
+) -> Result<(Reckoning, Option<Bound>, Money), NoCommission> {
+    let (reckoning, amount) = match rule.pay {
+        Pay::Flat(_) if flat_before => {
+            return Ok((Reckoning::FlatBefore, None, Money::zero(rule.currency)));
+        }
+        Pay::Flat(amount) => (Reckoning::Flat { amount }, amount),
+        Pay::Percent(percent) => {
+            let basis = basis.ok_or(NoCommission::AmountRequired)?;
+            let rounded = basis.percent(percent, rounding);
+            let reckoning = Reckoning::Share {
+                basis,
+                percent,
+                rounding,
+                rounded,
+            };
+            if basis.is_zero() {
+                return Ok((reckoning, None, rounded));
+            }
+            (reckoning, rounded)
+        }
+    };
+    let bound = match (rule.min, rule.max) {
+        (Some(min), _) if amount.minor() < min.minor() => Some(Bound::RaisedTo(min)),
+        (_, Some(max)) if max.minor() < amount.minor() => Some(Bound::CutTo(max)),
+        _ => None,
+    };
+    let amount = match bound {
+        Some(Bound::RaisedTo(to) | Bound::CutTo(to)) => to,
+        None => amount,
+    };
+    Ok((reckoning, bound, amount))
+}
+
+impl fmt::Display for Reckoning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Share {
+                basis,
+                percent,
+                rounding,
+                rounded,
+            } => {
+                let exact = exact_share(*basis, *percent);
+                write!(
+                    f,
+                    "{basis} {} x {percent} % = {exact} -> {rounded} {rounding}",
+                    basis.currency()
+                )
+            }
+            Self::Flat { amount } => write!(f, "{amount} {} for the order", amount.currency()),
+            Self::FlatBefore => f.write_str("paid on an earlier line of the order"),
+            Self::NoRule => f.write_str("no rule holds"),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RaisedTo(min) => write!(f, "raised to the rule's minimum of {min}"),
+            Self::CutTo(max) => write!(f, "cut to the rule's maximum of {max}"),
+        }
+    }
+}
+
+/// The share before it is rounded, with all the digits it has, and no more.
+fn exact_share(basis: Money, percent: Percent) -> String {
+    let percent = percent.value();
+    // OK because a percent has at most 13 digits and an `i64` 19.
+    let mut units = i128::from(basis.minor()) * percent.mantissa();
+    let mut digits = percent.scale() + 2 + basis.currency().digits();
+    while digits > 0 && units % 10 == 0 {
+        units /= 10;
+        digits -= 1;
+    }
+    let sign = if units < 0 { "-" } else { "" };
+    let (whole, rest) = (
+        units.unsigned_abs() / 10_u128.pow(digits),
+        units.unsigned_abs() % 10_u128.pow(digits),
+    );
+    if digits == 0 {
+        return format!("{sign}{whole}");
+    }
+    let width = usize::try_from(digits).expect("at most 16 digits follow the point");
+    format!("{sign}{whole}.{rest:0width$}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,10 @@ id!(
     /// One credential of a merchant.
     SecretId
 );
+id!(
+    /// One commission rule within its program.
+    RuleId
+);
 
 impl PayerId {
     /// The payer that exists from the start.
