@@ -78,6 +78,14 @@ id!(
     /// One commission rule within its program.
     RuleId
 );
+id!(
+    /// A name that somebody gave to a link, an enrolment or a payer's account.
+    GivenId
+);
+id!(
+    /// One API key.
+    KeyId
+);
 
 impl PayerId {
     /// The payer that exists from the start.
