@@ -12,7 +12,7 @@ mod merchant;
 mod payer;
 mod program;
 mod secret;
-mod text;
+pub(crate) mod text;
 mod words;
 
 pub use account::{Account, Iban};
