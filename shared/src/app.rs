@@ -1,1 +1,137 @@
-//! app
+//! What every event of a function shares: the table, the keys, and who is asking.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+
+use crate::config::{Config, ConfigError, KeySource};
+use crate::http_types::{Problem, Request};
+use crate::keys::{KeyRing, KeysRefused};
+use crate::rights::{ApiKey, Caller, key_id_of};
+use crate::store::{Store, StoreError};
+
+/// Why a function cannot start: one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the signing keys cannot be used: {0}")]
+    Keys(#[from] KeysRefused),
+    #[error(
+        "the parameter `{0}` cannot be read; make it with `clickledger keys init --parameter NAME`: {1}"
+    )]
+    Parameter(String, String),
+}
+
+/// What all events share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct App {
+    pub store: Store,
+    pub keys: Arc<KeyRing>,
+    /// Without a slash at its end.
+    pub public_url: String,
+    pub fallback_url: Option<String>,
+    /// Whether destinations on plain http at 127.0.0.1 are fine: on one machine only.
+    pub is_one_machine: bool,
+}
+
+impl App {
+    /// As the environment has it, for a function on Lambda.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn from_environment() -> Result<Self, StartError> {
+        let config = Config::from_environment()?;
+        crate::lambda::logs(&config.log_level);
+        let credentials = Credentials::new(
+            &config.access_key,
+            &config.secret_key.0,
+            config.session_token.as_ref().map(|token| token.0.clone()),
+            None,
+            "environment",
+        );
+        let region = Region::new(config.region.clone());
+
+        let text = match &config.keys {
+            KeySource::Text(text) => text.0.clone(),
+            KeySource::Parameter(name) => {
+                parameter(name, credentials.clone(), region.clone()).await?
+            }
+        };
+        let keys = Arc::new(KeyRing::parse(&text)?);
+
+        let mut dynamo = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(region)
+            .credentials_provider(credentials);
+        if let Some(endpoint) = &config.endpoint {
+            dynamo = dynamo.endpoint_url(endpoint);
+        }
+        let client = aws_sdk_dynamodb::Client::from_conf(dynamo.build());
+        Ok(Self {
+            store: Store::new(client, config.tables),
+            keys,
+            public_url: config.public_url,
+            fallback_url: config.fallback_url,
+            is_one_machine: false,
+        })
+    }
+
+    /// Whoever brings a good key.
+    ///
+    /// # Errors
+    /// 401, the same for every cause; 503.
+    pub async fn caller(&self, request: &Request) -> Result<Caller, Problem> {
+        let text = request.bearer().ok_or_else(Problem::unauthorised)?;
+        let id = key_id_of(text).ok_or_else(Problem::unauthorised)?;
+        let key = self
+            .store
+            .record::<ApiKey>(id.as_str())
+            .await
+            .map_err(unavailable)?;
+        key.and_then(|key| key.record.admits(text, request.now))
+            .ok_or_else(Problem::unauthorised)
+    }
+}
+
+async fn parameter(
+    name: &str,
+    credentials: Credentials,
+    region: Region,
+) -> Result<String, StartError> {
+    let config = aws_sdk_ssm::Config::builder()
+        .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
+        .region(region)
+        .credentials_provider(credentials)
+        .build();
+    let failed = |why: String| StartError::Parameter(name.to_owned(), why);
+    let answer = aws_sdk_ssm::Client::from_conf(config)
+        .get_parameter()
+        .name(name)
+        .with_decryption(true)
+        .send()
+        .await
+        .map_err(|error| failed(aws_sdk_ssm::error::DisplayErrorContext(error).to_string()))?;
+    answer
+        .parameter
+        .and_then(|parameter| parameter.value)
+        .ok_or_else(|| failed("it has no value".to_owned()))
+}
+
+/// Random bytes of the system's.
+///
+/// # Panics
+/// Where the system has none: nothing could be signed.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the system gives random bytes");
+    bytes
+}
+
+/// Logs the failure once, and says that repeating is safe.
+#[must_use]
+pub fn unavailable(error: StoreError) -> Problem {
+    tracing::error!(error = %error, "the table failed a request");
+    Problem::unavailable()
+}

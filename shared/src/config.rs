@@ -1,1 +1,160 @@
-//! config
+//! All that the environment says, read once at the start.
+
+use std::fmt;
+
+use crate::store::Tables;
+
+/// A variable that is missing or wrong. Never shows a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the environment variable `{0}` is missing")]
+    Missing(&'static str),
+    #[error("the environment variable `{0}` is not {1}")]
+    Wrong(&'static str, &'static str),
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(pub String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden")
+    }
+}
+
+/// Where the signing keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// The name of an SSM SecureString.
+    Parameter(String),
+    /// The keys themselves, for local use and tests.
+    Text(Hidden),
+}
+
+/// Everything a function is told from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub tables: Tables,
+    pub keys: KeySource,
+    /// Without a slash at its end: what tracked links begin with.
+    pub public_url: String,
+    /// Where visitors of unknown links go while the table is away.
+    pub fallback_url: Option<String>,
+    /// Of DynamoDB, where it is not the region's own.
+    pub endpoint: Option<String>,
+    pub region: String,
+    /// A level or a list like `warn,shared=debug`.
+    pub log_level: String,
+    pub access_key: String,
+    pub secret_key: Hidden,
+    pub session_token: Option<Hidden>,
+}
+
+impl Config {
+    /// Reads it by `variable`, which knows the value of a name; an empty one counts as absent.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first variable to mend.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let optional = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let required = |name: &'static str| optional(name).ok_or(ConfigError::Missing(name));
+        let keys = match (optional("KEYS_PARAMETER"), optional("KEYS")) {
+            (Some(name), _) => KeySource::Parameter(name),
+            (None, Some(text)) => KeySource::Text(Hidden(text)),
+            (None, None) => return Err(ConfigError::Missing("KEYS_PARAMETER")),
+        };
+        let address = |name: &'static str, value: &str| match url::Url::parse(value) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(()),
+            _ => Err(ConfigError::Wrong(name, "an http or https address")),
+        };
+        let public_url = required("PUBLIC_URL")?;
+        address("PUBLIC_URL", &public_url)?;
+        let fallback_url = optional("FALLBACK_URL");
+        if let Some(fallback) = &fallback_url {
+            address("FALLBACK_URL", fallback)?;
+        }
+        Ok(Self {
+            tables: Tables {
+                core: required("TABLE_NAME")?,
+                ledger: required("LEDGER_TABLE_NAME")?,
+            },
+            keys,
+            public_url: public_url.trim_end_matches('/').to_owned(),
+            fallback_url,
+            endpoint: optional("AWS_ENDPOINT_URL_DYNAMODB"),
+            region: required("AWS_REGION")?,
+            log_level: optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
+            access_key: required("AWS_ACCESS_KEY_ID")?,
+            secret_key: required("AWS_SECRET_ACCESS_KEY").map(Hidden)?,
+            session_token: optional("AWS_SESSION_TOKEN").map(Hidden),
+        })
+    }
+
+    /// Reads the process's own environment.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        Self::read(|name| std::env::var(name).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIVEN: &[(&str, &str)] = &[
+        ("TABLE_NAME", "core"),
+        ("LEDGER_TABLE_NAME", "ledger"),
+        ("KEYS", "{}"),
+        ("PUBLIC_URL", "https://go.example/"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "canary"),
+    ];
+
+    fn read(without: &str, with: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::read(|name| {
+            let given = with
+                .iter()
+                .chain(GIVEN.iter().filter(|(name, _)| *name != without));
+            given
+                .clone()
+                .find(|(given, _)| *given == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let config = read("", &[]).unwrap();
+        assert_eq!(config.public_url, "https://go.example");
+        assert!(!format!("{config:?}").contains("canary"));
+        for name in [
+            "TABLE_NAME",
+            "LEDGER_TABLE_NAME",
+            "PUBLIC_URL",
+            "AWS_REGION",
+            "AWS_SECRET_ACCESS_KEY",
+        ] {
+            assert_eq!(read(name, &[]), Err(ConfigError::Missing(name)));
+            assert_eq!(read("", &[(name, "")]), Err(ConfigError::Missing(name)));
+        }
+        assert_eq!(
+            read("KEYS", &[]),
+            Err(ConfigError::Missing("KEYS_PARAMETER"))
+        );
+        assert_eq!(
+            read("", &[("FALLBACK_URL", "shop")]),
+            Err(ConfigError::Wrong(
+                "FALLBACK_URL",
+                "an http or https address"
+            ))
+        );
+    }
+}

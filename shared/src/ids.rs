@@ -11,8 +11,13 @@ fn check(text: &str) -> Result<(), NotAnId> {
     let mut bytes = text.bytes();
     let first = bytes.next().ok_or(NotAnId)?;
     let starts_well = first.is_ascii_lowercase() || first.is_ascii_digit();
-    let goes_on_well = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-    if starts_well && goes_on_well && (2..=32).contains(&text.len()) { Ok(()) } else { Err(NotAnId) }
+    let goes_on_well =
+        bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+    if starts_well && goes_on_well && (2..=32).contains(&text.len()) {
+        Ok(())
+    } else {
+        Err(NotAnId)
+    }
 }
 
 macro_rules! id {
@@ -102,9 +107,22 @@ mod tests {
     #[test]
     fn ids_are_short_lower_case_words() {
         for good in ["ab", "a-", "0_", "house", &"a".repeat(32)] {
-            assert_eq!(MerchantId::parse(good).map(|id| id.to_string()), Ok(good.to_owned()));
+            assert_eq!(
+                MerchantId::parse(good).map(|id| id.to_string()),
+                Ok(good.to_owned())
+            );
         }
-        for bad in ["", "a", "-a", "_a", "Ab", "a b", "a.b", "ä1", &"a".repeat(33)] {
+        for bad in [
+            "",
+            "a",
+            "-a",
+            "_a",
+            "Ab",
+            "a b",
+            "a.b",
+            "ä1",
+            &"a".repeat(33),
+        ] {
             assert_eq!(MerchantId::parse(bad), Err(NotAnId), "{bad}");
         }
     }

@@ -329,7 +329,8 @@ mod tests {
             WritePeriods          ++    ++    44    44
             ReadStatements        ++    ++    44    +4
             ReadStats             ++    ++    +4    +4
-        "#]].assert_eq(&table);
+        "#]]
+        .assert_eq(&table);
     }
 
     #[test]

@@ -1,1 +1,108 @@
-//! store
+//! The two tables: what is asked of them and written to them, through the real SDK.
+
+mod records;
+mod schema;
+mod transaction;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
+use aws_sdk_dynamodb::types::AttributeValue;
+
+pub use records::{Audit, Created, Replaced, Versioned};
+pub use schema::{CORE_INDEXES, Damaged, Key, Row};
+
+/// The names of the tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tables {
+    pub core: String,
+    /// Entries only.
+    pub ledger: String,
+}
+
+/// What the table could not do. Nothing is known of the outcome of a write; repeating the same
+/// one is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the table did not answer: {0}")]
+    Unavailable(String),
+    #[error("an item cannot be read: {0}")]
+    Damaged(#[from] Damaged),
+    /// Others kept changing the same items.
+    #[error("the same items were changed by others again and again")]
+    Contended,
+}
+
+impl<E, R> From<SdkError<E, R>> for StoreError
+where
+    E: std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    fn from(error: SdkError<E, R>) -> Self {
+        Self::Unavailable(DisplayErrorContext(error).to_string())
+    }
+}
+
+/// The tables of one installation. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    tables: Tables,
+}
+
+impl Store {
+    #[must_use]
+    pub fn new(client: Client, tables: Tables) -> Self {
+        Self { client, tables }
+    }
+
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// One item of the core table, as it is now.
+    async fn read(&self, key: &Key) -> Result<Option<Row>, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.tables.core)
+            .set_key(Some(key.attributes()))
+            .consistent_read(true)
+            .send()
+            .await?;
+        Ok(answer.item.map(Row::of))
+    }
+
+    /// All items of a partition whose sort key is between two texts, both included, in order.
+    async fn read_between(
+        &self,
+        table: &str,
+        pk: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut rows = Vec::new();
+        let mut start: Option<HashMap<String, AttributeValue>> = None;
+        loop {
+            let answer = self
+                .client
+                .query()
+                .table_name(table)
+                .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
+                .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+                .expression_attribute_values(":from", AttributeValue::S(from.to_owned()))
+                .expression_attribute_values(":to", AttributeValue::S(to.to_owned()))
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await?;
+            rows.extend(answer.items.unwrap_or_default().into_iter().map(Row::of));
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                return Ok(rows);
+            }
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The set-up's records: the one in force, and every version there ever was.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+
+use super::schema::escaped;
+use super::transaction::{Outcome, Write, number, text};
+use super::{Damaged, Key, Row, Store, StoreError};
+use crate::http_types::{Cursor, Page};
+use crate::setup::Record;
+
+/// A record with its place in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<R> {
+    pub record: R,
+    /// From 1 up.
+    pub version: u64,
+    /// When the record was made, whatever the version.
+    pub made_at: Timestamp,
+    /// When this version came into force.
+    pub since: Timestamp,
+}
+
+/// What became of a new record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created<R> {
+    New(Versioned<R>),
+    /// Something of that id stands there already.
+    Exists(Versioned<R>),
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replaced<R> {
+    Done(Versioned<R>),
+    /// Somebody else changed it in between, or it does not exist.
+    Moved,
+}
+
+/// Who changed what: written with the change, in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    pub key: String,
+    pub person: String,
+    pub what: String,
+    pub reason: Option<String>,
+}
+
+fn current<R: Record>(id: &str) -> Key {
+    Key::new(format!("{}#{}", R::KIND, escaped(id)), "CUR")
+}
+
+fn version_key<R: Record>(id: &str, version: u64) -> Key {
+    Key::new(current::<R>(id).pk, format!("V#{version:09}"))
+}
+
+fn audit_row(audit: &Audit, now: Timestamp, about: &Key, version: u64) -> Row {
+    let day = crate::period::day_of(now);
+    let about = format!("{}#{version}", about.pk);
+    let key = Key::new(
+        format!("AUDIT#{day}"),
+        format!("{:013}#{about}", now.as_millisecond()),
+    );
+    Row::new(&key)
+        .text("at", now.to_string())
+        .text("key", &audit.key)
+        .text("person", &audit.person)
+        .text("what", &audit.what)
+        .text("about", about)
+        .text_if("reason", audit.reason.clone())
+}
+
+fn row<R: Record>(versioned: &Versioned<R>) -> Row {
+    let record = &versioned.record;
+    let id = record.id();
+    let order = format!(
+        "{:013}#{}",
+        versioned.made_at.as_millisecond(),
+        escaped(&id)
+    );
+    let mut row = Row::new(&current::<R>(&id))
+        .number("ver", i64::try_from(versioned.version).unwrap_or(i64::MAX))
+        .text("made_at", versioned.made_at.to_string())
+        .text("since", versioned.since.to_string())
+        .json("doc", &record.to_json())
+        .text("owner_pk", format!("L#{}", R::KIND))
+        .text("owner_sk", &order);
+    if let Some(affiliate) = record.affiliate() {
+        row = row
+            .text(
+                "affiliate_pk",
+                format!("L#{}#{}", R::KIND, escaped(&affiliate)),
+            )
+            .text("affiliate_sk", order);
+    }
+    row
+}
+
+/// Versions are found by their record only: they stand in no list.
+fn version_row<R: Record>(versioned: &Versioned<R>) -> Row {
+    let key = version_key::<R>(&versioned.record.id(), versioned.version);
+    Row::new(&key)
+        .number("ver", i64::try_from(versioned.version).unwrap_or(i64::MAX))
+        .text("made_at", versioned.made_at.to_string())
+        .text("since", versioned.since.to_string())
+        .json("doc", &versioned.record.to_json())
+}
+
+fn read<R: Record>(row: &Row) -> Result<Versioned<R>, Damaged> {
+    let doc = row.get_json("doc")?;
+    let record = row.parsed("doc", |_| R::parse(&doc))?;
+    Ok(Versioned {
+        record,
+        version: row.get_number("ver")?.unsigned_abs(),
+        made_at: row.get_instant("made_at")?,
+        since: row.get_instant("since")?,
+    })
+}
+
+impl Store {
+    /// The record in force.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn record<R: Record>(&self, id: &str) -> Result<Option<Versioned<R>>, StoreError> {
+        let row = self.read(&current::<R>(id)).await?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    /// The version that was in force at an instant; the first one for an instant before it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn record_at<R: Record>(
+        &self,
+        id: &str,
+        at: Timestamp,
+    ) -> Result<Option<Versioned<R>>, StoreError> {
+        let Some(current) = self.record::<R>(id).await? else {
+            return Ok(None);
+        };
+        if current.since <= at || current.version == 1 {
+            return Ok(Some(current));
+        }
+        let pk = version_key::<R>(id, 1).pk;
+        let core = self.core();
+        let versions = self.read_between(&core, &pk, "V#", "V#~").await?;
+        let mut found = None;
+        for row in &versions {
+            let version = read::<R>(row)?;
+            if found.is_none() || version.since <= at {
+                found = Some(version);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes a record, if nothing of its id exists.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn create<R: Record>(
+        &self,
+        record: &R,
+        now: Timestamp,
+        audit: &Audit,
+    ) -> Result<Created<R>, StoreError> {
+        let versioned = Versioned {
+            record: record.clone(),
+            version: 1,
+            made_at: now,
+            since: now,
+        };
+        let table = self.core();
+        let add = |row: Row| Write::Add {
+            table: table.clone(),
+            row,
+        };
+        let about = current::<R>(&record.id());
+        let writes = [
+            add(row(&versioned)),
+            add(version_row(&versioned)),
+            add(audit_row(audit, now, &about, 1)),
+        ];
+        match self.transact(&writes).await? {
+            Outcome::Done => Ok(Created::New(versioned)),
+            Outcome::Failed(_) => match self.record(&record.id()).await? {
+                Some(existing) => Ok(Created::Exists(existing)),
+                None => Err(StoreError::Contended),
+            },
+        }
+    }
+
+    /// Puts a changed record in force from `now` on, if the version in force is `seen`.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn replace<R: Record>(
+        &self,
+        seen: &Versioned<R>,
+        record: &R,
+        now: Timestamp,
+        audit: &Audit,
+    ) -> Result<Replaced<R>, StoreError> {
+        let next = Versioned {
+            record: record.clone(),
+            version: seen.version + 1,
+            made_at: seen.made_at,
+            since: now.max(seen.since),
+        };
+        let table = self.core();
+        let seen_version = i64::try_from(seen.version).unwrap_or(i64::MAX);
+        let key = current::<R>(&record.id());
+        let writes = [
+            Write::Change {
+                table: table.clone(),
+                key: key.clone(),
+                set: "SET doc = :doc, ver = :next, since = :since".to_owned(),
+                condition: "ver = :seen".to_owned(),
+                values: vec![
+                    (":doc".into(), text(record.to_json().to_string())),
+                    (":next".into(), number(seen_version + 1)),
+                    (":since".into(), text(next.since.to_string())),
+                    (":seen".into(), number(seen_version)),
+                ],
+            },
+            Write::Add {
+                table: table.clone(),
+                row: version_row(&next),
+            },
+            Write::Add {
+                table,
+                row: audit_row(audit, now, &key, next.version),
+            },
+        ];
+        match self.transact(&writes).await? {
+            Outcome::Done => Ok(Replaced::Done(next)),
+            // Our own write may have landed with its answer lost and its token forgotten.
+            Outcome::Failed(_) => match self.record::<R>(&record.id()).await? {
+                Some(now_in_force)
+                    if now_in_force.version == next.version
+                        && now_in_force.record.to_json() == next.record.to_json() =>
+                {
+                    Ok(Replaced::Done(next))
+                }
+                _ => Ok(Replaced::Moved),
+            },
+        }
+    }
+
+    /// Part of a list, oldest first, with where it goes on. A view: it may lag a moment.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn records<R: Record>(
+        &self,
+        affiliate: Option<&str>,
+        page: &Page,
+    ) -> Result<(Vec<Versioned<R>>, Option<Cursor>), StoreError> {
+        let (index, pk_name, sk_name, pk) = match affiliate {
+            None => ("by_owner", "owner_pk", "owner_sk", format!("L#{}", R::KIND)),
+            Some(affiliate) => (
+                "by_affiliate",
+                "affiliate_pk",
+                "affiliate_sk",
+                format!("L#{}#{}", R::KIND, escaped(affiliate)),
+            ),
+        };
+        let after = page.after.as_ref().map_or("", Cursor::key);
+        let mut rows: Vec<Row> = Vec::new();
+        let mut start: Option<HashMap<String, AttributeValue>> = None;
+        loop {
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.tables.core)
+                .index_name(index)
+                .key_condition_expression(format!("{pk_name} = :pk AND {sk_name} > :after"))
+                .expression_attribute_values(":pk", text(&pk))
+                // No sort key is shorter than one digit.
+                .expression_attribute_values(
+                    ":after",
+                    text(if after.is_empty() { "!" } else { after }),
+                )
+                .limit(i32::try_from(page.limit + 1).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .send()
+                .await?;
+            rows.extend(answer.items.unwrap_or_default().into_iter().map(Row::of));
+            start = answer.last_evaluated_key;
+            if start.is_none() || rows.len() > page.limit {
+                break;
+            }
+        }
+        let has_more = rows.len() > page.limit;
+        rows.truncate(page.limit);
+        let next = match rows.last() {
+            Some(last) if has_more => Some(Cursor::after(last.get_text(sk_name)?)),
+            _ => None,
+        };
+        let records = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok((records, next))
+    }
+}
