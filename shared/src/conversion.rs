@@ -1,1 +1,346 @@
-//! conversion
+//! A conversion: what an order is, who is credited with it, and what is given back of it.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
+use crate::money::{Currency, Money, Rounding};
+
+/// Where a conversion stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Waits for the merchant; not in the books.
+    Pending,
+    Approved,
+    Rejected,
+    /// All of it was taken back.
+    Reversed,
+    /// Nobody to credit, yet.
+    Unattributed,
+    /// Made to try things out; never earns.
+    Test,
+}
+
+impl Status {
+    const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Approved,
+        Self::Rejected,
+        Self::Reversed,
+        Self::Unattributed,
+        Self::Test,
+    ];
+
+    /// The word on the wire and in the table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Reversed => "reversed",
+            Self::Unattributed => "unattributed",
+            Self::Test => "test",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// What makes an order one: `(merchant, order id, goal)`, and the program where the merchant
+/// counts its orders within each.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OrderKey {
+    pub merchant: MerchantId,
+    /// Only under `order_scope: program`.
+    pub program: Option<ProgramId>,
+    /// 1 to 128 printable characters, byte for byte.
+    pub order_id: String,
+    /// In lower case.
+    pub goal: String,
+}
+
+impl OrderKey {
+    /// The conversion's id: it says which order it is of, so no index is needed to find it.
+    #[must_use]
+    pub fn conversion_id(&self) -> String {
+        let program = self.program.as_ref().map_or("", ProgramId::as_str);
+        // OK because ids and goals hold no slash; the order id, which may, comes last.
+        let text = format!(
+            "{}/{program}/{}/{}",
+            self.merchant, self.goal, self.order_id
+        );
+        format!("c_{}", BASE64.encode(text))
+    }
+
+    /// The order behind an id; none for another text.
+    #[must_use]
+    pub fn of_conversion_id(id: &str) -> Option<Self> {
+        let text = String::from_utf8(BASE64.decode(id.strip_prefix("c_")?).ok()?).ok()?;
+        let mut parts = text.splitn(4, '/');
+        let merchant = MerchantId::parse(parts.next()?).ok()?;
+        let program = match parts.next()? {
+            "" => None,
+            program => Some(ProgramId::parse(program).ok()?),
+        };
+        let goal = parts.next()?.to_owned();
+        let order_id = parts.next()?.to_owned();
+        Some(Self {
+            merchant,
+            program,
+            order_id,
+            goal,
+        })
+    }
+}
+
+/// Whether a text can be an order id.
+#[must_use]
+pub fn is_order_id(text: &str) -> bool {
+    (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+/// One line of an order, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    pub sku: String,
+    pub category: Option<String>,
+    pub quantity: u64,
+    /// The line's total.
+    pub amount: Money,
+}
+
+/// One affiliate's share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credit {
+    pub affiliate: AffiliateId,
+    pub affiliate_version: u64,
+    pub group: Option<String>,
+    /// Before anything was taken back.
+    pub commission: Money,
+    pub lane: u8,
+    /// The day it becomes payable by its terms.
+    pub payable_on: Date,
+    /// The day of the bucket it was booked into; none while it waits for approval.
+    pub booked_on: Option<Date>,
+}
+
+/// A conversion as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversion {
+    pub key: OrderKey,
+    pub payer: PayerId,
+    pub program: ProgramId,
+    pub program_version: u64,
+    pub currency: Currency,
+    /// What commission is reckoned on; none where a flat rule needs none.
+    pub amount: Option<Money>,
+    pub fingerprint: String,
+    pub rounding: Rounding,
+    pub status: Status,
+    pub occurred_at: Timestamp,
+    pub recorded_at: Timestamp,
+    pub credits: Vec<Credit>,
+    /// Of the amount, in minor units; of an order without one, 1 of 1.
+    pub refunded: i64,
+    pub ver: i64,
+    /// The click's facts, the candidates, the rule and its arithmetic.
+    pub why: Value,
+}
+
+impl Conversion {
+    /// What may be taken back in all: the amount, or 1 where there is none.
+    #[must_use]
+    pub fn whole(&self) -> i64 {
+        match self.amount {
+            Some(amount) if !amount.is_zero() => amount.minor(),
+            _ => 1,
+        }
+    }
+
+    /// What is left of the order's value; none where it has none.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Money> {
+        let amount = self.amount?;
+        Some(if amount.is_zero() {
+            amount
+        } else {
+            Money::new(amount.minor() - self.refunded, amount.currency())
+        })
+    }
+
+    /// What each credit still earns when this much of the order is taken back.
+    #[must_use]
+    pub fn given_back(&self, refunded: i64) -> Vec<Money> {
+        self.credits
+            .iter()
+            .map(|credit| {
+                credit
+                    .commission
+                    .portion(refunded, self.whole(), self.rounding)
+                    .expect("no more is taken back than the whole")
+            })
+            .collect()
+    }
+
+    /// What a sender is told, the first time and every time after.
+    #[must_use]
+    pub fn answer(&self) -> Value {
+        let commissions: Vec<Value> = self
+            .credits
+            .iter()
+            .map(|credit| {
+                json!({
+                    "affiliate": credit.affiliate.as_str(),
+                    "amount": credit.commission.to_string(),
+                    "currency": credit.commission.currency().code(),
+                })
+            })
+            .collect();
+        let mut answer = json!({
+            "conversion": self.key.conversion_id(),
+            "status": self.status.as_str(),
+            "commissions": commissions,
+        });
+        if self.status == Status::Test {
+            answer["test"] = json!(true);
+        }
+        answer
+    }
+}
+
+/// What makes two posts of one order the same: program, amount, currency and lines, in minor
+/// units and without anything taken from a clock or the set-up. 32 hexadecimal digits.
+#[must_use]
+pub fn fingerprint(
+    program: &ProgramId,
+    currency: Currency,
+    amount: Option<Money>,
+    items: &[Item],
+) -> String {
+    let items: Vec<Value> = items
+        .iter()
+        .map(|item| json!([item.sku, item.category, item.quantity, item.amount.minor()]))
+        .collect();
+    let amount = amount.map(Money::minor);
+    digest(&json!([program.as_str(), currency.code(), amount, items]).to_string())
+}
+
+/// 32 hexadecimal digits of a text's SHA-256.
+#[must_use]
+pub fn digest(text: &str) -> String {
+    let [bytes @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32] =
+        Sha256::digest(text).into();
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}
+
+/// Why a claim that is authentic is not credited: a business answer, with its code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    ClickForged,
+    ClickUnknown,
+    ProgramMismatch,
+    WindowClosed,
+    ProgramPaused,
+    InvalidTraffic,
+    CurrencyMismatch,
+    NoRule,
+    AmountRequired,
+    AmountTooLarge,
+}
+
+impl Refusal {
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::ClickForged => "click_forged",
+            Self::ClickUnknown => "click_unknown",
+            Self::ProgramMismatch => "program_mismatch",
+            Self::WindowClosed => "window_closed",
+            Self::ProgramPaused => "program_paused",
+            Self::InvalidTraffic => "invalid_traffic",
+            Self::CurrencyMismatch => "currency_mismatch",
+            Self::NoRule => "no_rule",
+            Self::AmountRequired => "amount_required",
+            Self::AmountTooLarge => "amount_too_large",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Whether a click's window is open at `T`, both edges included. A click that the sender names
+/// may be up to 300 s after `T`, as clocks differ: it counts as at `T`.
+#[must_use]
+pub fn is_in_window(clicked_at: Timestamp, at: Timestamp, window_ms: i64) -> bool {
+    let age = at.as_millisecond() - clicked_at.as_millisecond();
+    -300_000 <= age && age <= window_ms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_leads_back_to_its_order() {
+        for (program, order_id) in [(None, "A/1 ä#"), (Some("shoes"), "77")] {
+            let key = OrderKey {
+                merchant: MerchantId::parse("shop").unwrap(),
+                program: program.map(|id| ProgramId::parse(id).unwrap()),
+                order_id: order_id.to_owned(),
+                goal: "sale".to_owned(),
+            };
+            assert_eq!(OrderKey::of_conversion_id(&key.conversion_id()), Some(key));
+        }
+        for text in ["", "c_", "c_*", "x_c2hvcC8vc2FsZS8x"] {
+            assert_eq!(OrderKey::of_conversion_id(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_window_includes_both_its_edges() {
+        let at = |ms: i64| Timestamp::from_millisecond(1_000_000_000_000 + ms).unwrap();
+        for (age, open) in [
+            (-300_001, false),
+            (-300_000, true),
+            (0, true),
+            (5_000, true),
+            (5_001, false),
+        ] {
+            assert_eq!(is_in_window(at(0), at(age), 5_000), open, "{age}");
+        }
+    }
+
+    #[test]
+    fn content_is_what_is_paid_on() {
+        let euro = Currency::parse("EUR").unwrap();
+        let program = ProgramId::parse("shoes").unwrap();
+        let of = |minor: Option<i64>| {
+            fingerprint(
+                &program,
+                euro,
+                minor.map(|minor| Money::new(minor, euro)),
+                &[],
+            )
+        };
+        assert_eq!(of(Some(100)), of(Some(100)));
+        assert_ne!(of(Some(100)), of(Some(101)));
+        assert_ne!(of(Some(0)), of(None));
+        assert_eq!(of(None).len(), 32);
+    }
+}

@@ -1,1 +1,153 @@
-//! ledger
+//! The books: whose money it is, what kind of line, and the sums that lines add up to.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use sha2::{Digest as _, Sha256};
+
+use crate::ids::{AffiliateId, PayerId};
+use crate::money::{Currency, Money};
+
+/// A day's buckets are spread over this many partitions.
+pub const SHARDS: u8 = 64;
+
+/// Why money moved. What is owed to an affiliate rises by `earned` and `returned` and falls by
+/// `reversed`, `withheld` and `paid`; an adjustment goes either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    Earned,
+    Reversed,
+    Adjustment,
+    Withheld,
+    Paid,
+    Returned,
+}
+
+impl Kind {
+    pub const ALL: [Self; 6] = [
+        Self::Earned,
+        Self::Reversed,
+        Self::Adjustment,
+        Self::Withheld,
+        Self::Paid,
+        Self::Returned,
+    ];
+
+    /// The word on the wire and in the table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Earned => "earned",
+            Self::Reversed => "reversed",
+            Self::Adjustment => "adjustment",
+            Self::Withheld => "withheld",
+            Self::Paid => "paid",
+            Self::Returned => "returned",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One affiliate's money of one payer in one currency: nothing is netted across two of these.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pocket {
+    pub payer: PayerId,
+    pub affiliate: AffiliateId,
+    pub currency: Currency,
+}
+
+impl Pocket {
+    /// The partition of its buckets within a day.
+    #[must_use]
+    pub fn shard(&self) -> u8 {
+        let [first, ..] = self.digest("shard");
+        first % SHARDS
+    }
+
+    /// The id of the payout that the run of a day makes: the same however often it is run.
+    #[must_use]
+    pub fn payout_id(&self, day: Date) -> String {
+        let [a, b, c, d, e, f, g, h, ..] = self.digest("payout");
+        let name = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let (year, month, day) = (day.year(), day.month(), day.day());
+        format!("p{year:04}{month:02}{day:02}-{name:016x}")
+    }
+
+    // OK because neither an id nor a currency holds a slash.
+    fn digest(&self, what: &str) -> [u8; 32] {
+        let (payer, affiliate, currency) = (&self.payer, &self.affiliate, self.currency);
+        Sha256::digest(format!("{what}/{payer}/{affiliate}/{currency}")).into()
+    }
+}
+
+/// The lane of an order: always the same one, so that its lines meet in one bucket.
+#[must_use]
+pub fn lane_of(order: &str, lanes: u8) -> u8 {
+    let digest: [u8; 32] = Sha256::digest(order).into();
+    digest[0] % lanes.max(1)
+}
+
+/// A line to be booked: it finds its day when it meets an open bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leg {
+    pub pocket: Pocket,
+    pub lane: u8,
+    pub kind: Kind,
+    /// What is owed changes by this: negative for `reversed`, `withheld` and `paid`.
+    pub effect: Money,
+    /// The day the money becomes payable, or the bucket that a reversal belongs into.
+    pub payable_on: Date,
+    /// The business fact behind it, unique together with the leg's number.
+    pub source: String,
+    pub number: u8,
+    pub recorded_at: Timestamp,
+    /// What explains it: merchant, program and version, rule, order, reason.
+    pub because: serde_json::Value,
+}
+
+/// Sums by kind, as effects in minor units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sums([i64; Kind::ALL.len()]);
+
+impl Sums {
+    /// The sums of one line.
+    #[must_use]
+    pub fn of(kind: Kind, effect: i64) -> Self {
+        let mut sums = Self::default();
+        sums.0[kind as usize] = effect;
+        sums
+    }
+
+    #[must_use]
+    pub fn get(&self, kind: Kind) -> i64 {
+        self.0[kind as usize]
+    }
+
+    /// Both together; none where that leaves the range.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        let mut sum = self;
+        for (mine, theirs) in sum.0.iter_mut().zip(other.0) {
+            *mine = mine.checked_add(theirs)?;
+        }
+        Some(sum)
+    }
+
+    /// What all of it changes.
+    #[must_use]
+    pub fn total(&self) -> i128 {
+        self.0.iter().copied().map(i128::from).sum()
+    }
+}

@@ -1,1 +1,273 @@
-//! payout
+//! When money leaves: what the run of a day makes of an affiliate's carry and its day's sums.
+
+use jiff::civil::{Date, Weekday};
+
+use crate::ledger::{Kind, Sums};
+use crate::money::Money;
+use crate::period::{Month, days_after};
+use crate::setup::{Affiliate, AffiliateStatus, PayoutDetails, Schedule};
+
+/// What an affiliate has with one payer in one currency, after some day's run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// Not paid yet; negative where more was taken back than there was.
+    pub carry: Money,
+    /// All that runs have taken in and sent, since the first day.
+    pub lifetime: Sums,
+    /// The last day whose run touched it.
+    pub through: Option<Date>,
+    /// Changes with every settle.
+    pub ver: i64,
+    /// Of all payouts: what failed, was cancelled or came back, in minor units.
+    pub sent_back: i64,
+    /// Of all payouts: what arrived, in minor units.
+    pub settled: i64,
+}
+
+/// Why a positive carry does not leave on a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Held {
+    /// The affiliate has not said where to.
+    NoDetails,
+    /// The affiliate is paid in another currency, and nothing is converted.
+    OtherCurrency,
+    /// The affiliate is pending, suspended or closed.
+    NotActive,
+    BelowMinimum,
+    /// Another day is pay day.
+    WaitsForSchedule,
+}
+
+impl Held {
+    /// The stable code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoDetails => "no_payout_details",
+            Self::OtherCurrency => "other_currency",
+            Self::NotActive => "affiliate_not_active",
+            Self::BelowMinimum => "below_minimum",
+            Self::WaitsForSchedule => "schedule",
+        }
+    }
+
+    /// Whether somebody must do something: below a minimum or before a pay day it only waits.
+    #[must_use]
+    pub fn is_a_hold(self) -> bool {
+        matches!(
+            self,
+            Self::NoDetails | Self::OtherCurrency | Self::NotActive
+        )
+    }
+}
+
+/// What becomes of an account on a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    pub account: Account,
+    pub payout: Option<Money>,
+    pub held: Option<Held>,
+    /// The day on which the carry is to be looked at again, though nothing else may come.
+    pub wake_on: Option<Date>,
+}
+
+/// Whether the run of this day pays under a schedule.
+#[must_use]
+pub fn is_pay_day(schedule: Schedule, day: Date) -> bool {
+    match schedule {
+        Schedule::Daily => true,
+        Schedule::Weekly => day.weekday() == Weekday::Sunday,
+        Schedule::Monthly => day == Month::of(day).last_day(),
+    }
+}
+
+/// The first pay day after a day.
+#[must_use]
+pub fn next_pay_day(schedule: Schedule, day: Date) -> Date {
+    let tomorrow = days_after(day, 1);
+    match schedule {
+        Schedule::Daily => tomorrow,
+        Schedule::Weekly => (0..7)
+            .map(|days| days_after(tomorrow, days))
+            .find(|day| is_pay_day(schedule, *day))
+            .unwrap_or(tomorrow),
+        Schedule::Monthly => Month::of(tomorrow).last_day(),
+    }
+}
+
+/// Takes a day's sums into an account and pays what is due. The whole carry leaves or none of
+/// it; a minimum is reached at `>=`.
+///
+/// None where a sum leaves the range of an amount.
+#[must_use]
+pub fn settle(account: &Account, sums: Sums, day: Date, affiliate: &Affiliate) -> Option<Settled> {
+    let currency = account.carry.currency();
+    let carry = i128::from(account.carry.minor()) + sums.total();
+    let carry = Money::new(i64::try_from(carry).ok()?, currency);
+    let mut account = Account {
+        carry,
+        lifetime: account.lifetime.checked_add(sums)?,
+        through: Some(day),
+        ver: account.ver + 1,
+        ..*account
+    };
+
+    let held = held(carry, day, affiliate);
+    let payout = (held.is_none() && carry.minor() > 0).then_some(carry);
+    if let Some(payout) = payout {
+        let paid = Sums::of(Kind::Paid, payout.minor().checked_neg()?);
+        account.lifetime = account.lifetime.checked_add(paid)?;
+        account.carry = Money::zero(currency);
+    }
+    let wake_on = match (held, &affiliate.payout) {
+        (Some(Held::WaitsForSchedule), Some(details)) => Some(next_pay_day(details.schedule, day)),
+        _ => None,
+    };
+    Some(Settled {
+        account,
+        payout,
+        held,
+        wake_on,
+    })
+}
+
+/// Why a carry stays on a day; nothing holds what is not there.
+#[must_use]
+pub fn held(carry: Money, day: Date, affiliate: &Affiliate) -> Option<Held> {
+    if carry.minor() <= 0 {
+        return None;
+    }
+    let Some(details) = &affiliate.payout else {
+        return Some(Held::NoDetails);
+    };
+    if affiliate.status != AffiliateStatus::Active {
+        return Some(Held::NotActive);
+    }
+    waits(carry, day, details)
+}
+
+fn waits(carry: Money, day: Date, details: &PayoutDetails) -> Option<Held> {
+    if details.currency != carry.currency() {
+        Some(Held::OtherCurrency)
+    } else if carry.minor() < details.minimum(carry.currency()).minor() {
+        Some(Held::BelowMinimum)
+    } else if !is_pay_day(details.schedule, day) {
+        Some(Held::WaitsForSchedule)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use serde_json::json;
+
+    use super::*;
+    use crate::money::Currency;
+    use crate::setup::Record as _;
+
+    fn affiliate(status: &str, schedule: &str, currency: &str) -> Affiliate {
+        Affiliate::parse(&json!({
+            "id": "anna", "name": "Anna", "email": "anna@example.com", "country": "DE", "status": status,
+            "payout": {"currency": currency, "method": "manual", "minimum": {"EUR": "50"}, "schedule": schedule},
+        }))
+        .unwrap()
+    }
+
+    fn check(
+        carry: i64,
+        earned: i64,
+        day: Date,
+        affiliate: &Affiliate,
+    ) -> (i64, Option<i64>, Option<Held>, Option<Date>) {
+        let account = Account {
+            carry: Money::new(carry, Currency::parse("EUR").unwrap()),
+            lifetime: Sums::default(),
+            through: None,
+            ver: 0,
+            sent_back: 0,
+            settled: 0,
+        };
+        let kind = if earned < 0 {
+            Kind::Reversed
+        } else {
+            Kind::Earned
+        };
+        let settled = settle(&account, Sums::of(kind, earned), day, affiliate).unwrap();
+        let payout = settled.payout.map(Money::minor);
+        assert_eq!(
+            i128::from(settled.account.carry.minor()),
+            i128::from(carry) + settled.account.lifetime.total()
+        );
+        (
+            settled.account.carry.minor(),
+            payout,
+            settled.held,
+            settled.wake_on,
+        )
+    }
+
+    #[test]
+    fn the_whole_carry_leaves_on_a_pay_day_from_the_minimum_up() {
+        let daily = affiliate("active", "daily", "EUR");
+        let day = date(2026, 7, 1);
+        assert_eq!(check(0, 5_000, day, &daily), (0, Some(5_000), None, None));
+        assert_eq!(
+            check(0, 4_999, day, &daily),
+            (4_999, None, Some(Held::BelowMinimum), None)
+        );
+        assert_eq!(
+            check(-2_000, 4_500, day, &daily),
+            (2_500, None, Some(Held::BelowMinimum), None)
+        );
+        assert_eq!(
+            check(1_000, -3_000, day, &daily),
+            (-2_000, None, None, None)
+        );
+    }
+
+    #[test]
+    fn before_its_pay_day_money_waits_and_is_looked_at_again() {
+        let monthly = affiliate("active", "monthly", "EUR");
+        let wait = Some(Held::WaitsForSchedule);
+        assert_eq!(
+            check(0, 6_000, date(2026, 7, 30), &monthly),
+            (6_000, None, wait, Some(date(2026, 7, 31)))
+        );
+        assert_eq!(
+            check(6_000, 0, date(2026, 7, 31), &monthly),
+            (0, Some(6_000), None, None)
+        );
+        let weekly = affiliate("active", "weekly", "EUR");
+        assert_eq!(
+            check(0, 6_000, date(2026, 7, 6), &weekly),
+            (6_000, None, wait, Some(date(2026, 7, 12)))
+        );
+        assert_eq!(
+            next_pay_day(Schedule::Monthly, date(2026, 7, 31)),
+            date(2026, 8, 31)
+        );
+        assert_eq!(
+            next_pay_day(Schedule::Weekly, date(2026, 7, 12)),
+            date(2026, 7, 19)
+        );
+    }
+
+    #[test]
+    fn what_somebody_must_mend_is_held() {
+        let day = date(2026, 7, 31);
+        let suspended = affiliate("suspended", "daily", "EUR");
+        assert_eq!(check(0, 6_000, day, &suspended).2, Some(Held::NotActive));
+        let dollars = affiliate("active", "daily", "USD");
+        assert_eq!(check(0, 6_000, day, &dollars).2, Some(Held::OtherCurrency));
+        let unknown = Affiliate {
+            payout: None,
+            ..dollars
+        };
+        assert_eq!(
+            check(0, 6_000, day, &unknown),
+            (6_000, None, Some(Held::NoDetails), None)
+        );
+    }
+}

@@ -48,8 +48,9 @@ pub trait Record: Sized + Clone {
     /// Prints what [`Record::parse`] reads, with the defaults spelt out.
     fn to_json(&self) -> Value;
 
-    /// Whose it is, where it belongs to one affiliate: there is a list of each.
-    fn affiliate(&self) -> Option<String> {
+    /// Whose it is, where it belongs to one affiliate or, as secrets do, to one merchant: there is
+    /// a list of each.
+    fn owner(&self) -> Option<String> {
         None
     }
 }

@@ -1,6 +1,9 @@
 //! The two tables: what is asked of them and written to them, through the real SDK.
 
+mod booking;
+mod conversions;
 mod records;
+mod runs;
 mod schema;
 mod transaction;
 
@@ -10,7 +13,9 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 
+pub use conversions::{Moved, Recorded, Reversal, Reversed};
 pub use records::{Audit, Created, Replaced, Versioned};
+pub use runs::{Bucket, Outcome as SettleOutcome, State as BucketState};
 pub use schema::{CORE_INDEXES, Damaged, Key, Row};
 
 /// The names of the tables.

@@ -1,1 +1,121 @@
-//! The postback function.
+//! The postback function: a merchant's server tells us of a result, or takes one back.
+
+mod batch;
+mod convert;
+mod reverse;
+mod sender;
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+use shared::app::App;
+use shared::http_types::{Fields, Problem, Request, Response};
+
+use sender::Sender;
+
+/// What is asked for, and of which merchant, if the path says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route<'a> {
+    Convert(Option<&'a str>),
+    Reverse(Option<&'a str>),
+    Batch(Option<&'a str>),
+}
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        let rest = path.strip_prefix("/postback")?;
+        let parts: Vec<&str> = rest.split('/').collect();
+        match parts.as_slice() {
+            [""] => Some(Self::Convert(None)),
+            ["", "reversal"] => Some(Self::Reverse(None)),
+            ["", "batch"] => Some(Self::Batch(None)),
+            ["", merchant] if !merchant.is_empty() => Some(Self::Convert(Some(merchant))),
+            ["", merchant, "reversal"] => Some(Self::Reverse(Some(merchant))),
+            ["", merchant, "batch"] => Some(Self::Batch(Some(merchant))),
+            _ => None,
+        }
+    }
+
+    fn merchant(self) -> Option<&'a str> {
+        match self {
+            Self::Convert(merchant) | Self::Reverse(merchant) | Self::Batch(merchant) => merchant,
+        }
+    }
+}
+
+/// Answers one request.
+pub async fn handle(app: &App, request: Request) -> Response {
+    answer(app, &request).await.into()
+}
+
+async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
+    let route = Route::of(&request.path).ok_or_else(Problem::not_found)?;
+    let is_batch = matches!(route, Route::Batch(_));
+    match request.method {
+        Method::POST => {}
+        Method::GET if !is_batch => {}
+        _ if is_batch => return Err(Problem::method_not_allowed("POST")),
+        _ => return Err(Problem::method_not_allowed("GET, POST")),
+    }
+
+    // A body that cannot be read may hold the token: who sent it is then not known.
+    let fields = if is_batch || request.method == Method::GET {
+        request.query_fields().map_err(Problem::from)
+    } else {
+        request.fields()
+    };
+    let token = fields
+        .as_ref()
+        .ok()
+        .and_then(|fields| fields.clone().text("token").ok().flatten());
+    let sender = sender::authenticate(app, request, route.merchant(), token.as_deref()).await?;
+    if is_batch {
+        return batch::answer(app, &sender, request).await;
+    }
+
+    let mut fields = fields?.refusing_macros();
+    fields.text("token")?;
+    let body = match route {
+        Route::Reverse(_) => reverse::reverse(app, &sender, fields, request.now).await?,
+        _ => convert::convert(app, &sender, fields, request.now).await?,
+    };
+    Ok(Response::json(StatusCode::OK, &body))
+}
+
+/// One line of a batch, answered as a request of its own would be.
+async fn line(
+    app: &App,
+    sender: &Sender,
+    mut fields: Fields,
+    now: jiff::Timestamp,
+) -> Result<Value, Problem> {
+    match fields.required("type")?.as_str() {
+        "conversion" => convert::convert(app, sender, fields, now).await,
+        "reversal" => reverse::reverse(app, sender, fields, now).await,
+        _ => Err(Problem::invalid("word_unknown", "type")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_say_what_and_of_whom() {
+        for (path, route) in [
+            ("/postback", Some(Route::Convert(None))),
+            ("/postback/reversal", Some(Route::Reverse(None))),
+            ("/postback/batch", Some(Route::Batch(None))),
+            ("/postback/shop", Some(Route::Convert(Some("shop")))),
+            (
+                "/postback/shop/reversal",
+                Some(Route::Reverse(Some("shop"))),
+            ),
+            ("/postback/shop/batch", Some(Route::Batch(Some("shop")))),
+            ("/postback/", None),
+            ("/postback/shop/other", None),
+            ("/postbacks", None),
+        ] {
+            assert_eq!(Route::of(path), route, "{path}");
+        }
+    }
+}

@@ -1,1 +1,11 @@
-fn main() {}
+//! The postback function on Lambda.
+
+use std::process::ExitCode;
+
+use shared::app::App;
+
+fn main() -> ExitCode {
+    shared::lambda::serve(App::from_environment, async |app: &App, request| {
+        postback::handle(app, request).await
+    })
+}

@@ -73,7 +73,7 @@ impl Record for Enrolment {
         Self::key(&self.program, &self.affiliate)
     }
 
-    fn affiliate(&self) -> Option<String> {
+    fn owner(&self) -> Option<String> {
         Some(self.affiliate.to_string())
     }
 

@@ -79,7 +79,7 @@ impl Record for Link {
         LinkId::of(self.slug.as_str()).to_string()
     }
 
-    fn affiliate(&self) -> Option<String> {
+    fn owner(&self) -> Option<String> {
         Some(self.affiliate.to_string())
     }
 

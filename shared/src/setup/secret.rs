@@ -202,6 +202,10 @@ impl Record for Secret {
         Self::key(&self.merchant, &self.id)
     }
 
+    fn owner(&self) -> Option<String> {
+        Some(self.merchant.to_string())
+    }
+
     fn parse(json: &Value) -> Result<Self, Invalid> {
         let mut fields = Fields::from_object(json.clone())?;
         let id = fields.parsed_required("id", "id_invalid", SecretId::parse)?;

@@ -87,12 +87,9 @@ fn row<R: Record>(versioned: &Versioned<R>) -> Row {
         .json("doc", &record.to_json())
         .text("owner_pk", format!("L#{}", R::KIND))
         .text("owner_sk", &order);
-    if let Some(affiliate) = record.affiliate() {
+    if let Some(owner) = record.owner() {
         row = row
-            .text(
-                "affiliate_pk",
-                format!("L#{}#{}", R::KIND, escaped(&affiliate)),
-            )
+            .text("affiliate_pk", format!("L#{}#{}", R::KIND, escaped(&owner)))
             .text("affiliate_sk", order);
     }
     row
@@ -256,16 +253,16 @@ impl Store {
     /// [`StoreError`]
     pub async fn records<R: Record>(
         &self,
-        affiliate: Option<&str>,
+        owner: Option<&str>,
         page: &Page,
     ) -> Result<(Vec<Versioned<R>>, Option<Cursor>), StoreError> {
-        let (index, pk_name, sk_name, pk) = match affiliate {
+        let (index, pk_name, sk_name, pk) = match owner {
             None => ("by_owner", "owner_pk", "owner_sk", format!("L#{}", R::KIND)),
-            Some(affiliate) => (
+            Some(owner) => (
                 "by_affiliate",
                 "affiliate_pk",
                 "affiliate_sk",
-                format!("L#{}#{}", R::KIND, escaped(affiliate)),
+                format!("L#{}#{}", R::KIND, escaped(owner)),
             ),
         };
         let after = page.after.as_ref().map_or("", Cursor::key);

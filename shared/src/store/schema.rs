@@ -155,8 +155,4 @@ impl Row {
     ) -> Result<T, Damaged> {
         parse(self.get_text(name)?).map_err(|_| self.damaged(name))
     }
-
-    pub(super) fn get_key(&self) -> Result<Key, Damaged> {
-        Ok(Key::new(self.get_text("pk")?, self.get_text("sk")?))
-    }
 }

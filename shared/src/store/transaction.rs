@@ -1,5 +1,6 @@
 //! One transaction, repeated until its outcome is known.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
@@ -26,6 +27,13 @@ pub(super) enum Write {
         table: String,
         key: Key,
         set: String,
+        condition: String,
+        values: Vec<(String, AttributeValue)>,
+    },
+    /// Puts a row over the one that is there, under a condition.
+    Replace {
+        table: String,
+        row: Row,
         condition: String,
         values: Vec<(String, AttributeValue)>,
     },
@@ -158,6 +166,22 @@ fn member(write: &Write) -> TransactWriteItem {
                 .build();
             item.put(put.expect("table and item are set"))
         }
+        Write::Replace {
+            table,
+            row,
+            condition,
+            values,
+        } => {
+            let put = Put::builder()
+                .table_name(table)
+                .set_item(Some(row.clone().into_item()))
+                .condition_expression(condition)
+                .set_expression_attribute_names(names(&[condition]))
+                .set_expression_attribute_values(some(values))
+                .return_values_on_condition_check_failure(old)
+                .build();
+            item.put(put.expect("table and item are set"))
+        }
         Write::Change {
             table,
             key,
@@ -170,6 +194,7 @@ fn member(write: &Write) -> TransactWriteItem {
                 .set_key(Some(key.attributes()))
                 .update_expression(set)
                 .condition_expression(condition)
+                .set_expression_attribute_names(names(&[set, condition]))
                 .set_expression_attribute_values(some(values))
                 .return_values_on_condition_check_failure(old)
                 .build();
@@ -185,6 +210,7 @@ fn member(write: &Write) -> TransactWriteItem {
                 .table_name(table)
                 .set_key(Some(key.attributes()))
                 .condition_expression(condition)
+                .set_expression_attribute_names(names(&[condition]))
                 .set_expression_attribute_values(some(values))
                 .return_values_on_condition_check_failure(old)
                 .build();
@@ -192,6 +218,16 @@ fn member(write: &Write) -> TransactWriteItem {
         }
     }
     .build()
+}
+
+/// `#state` stands for `state`, and so on: some of our names are words of the language.
+fn names(expressions: &[&String]) -> Option<HashMap<String, String>> {
+    let names: HashMap<String, String> = expressions
+        .iter()
+        .flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '#' && c != '_'))
+        .filter_map(|word| Some((word.to_owned(), word.strip_prefix('#')?.to_owned())))
+        .collect();
+    (!names.is_empty()).then_some(names)
 }
 
 fn random() -> [u8; 16] {

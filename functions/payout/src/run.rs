@@ -1,0 +1,129 @@
+//! One day's run: gates, buckets, accounts, in this order, until nothing is left.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde_json::{Value, json};
+use shared::app::App;
+use shared::ledger::{Pocket, SHARDS, Sums};
+use shared::money::Money;
+use shared::payout::settle;
+use shared::setup::Affiliate;
+use shared::store::{Bucket, BucketState, SettleOutcome, StoreError};
+
+/// How often an account is tried while others change it.
+const RACES_MOST: u32 = 8;
+
+/// Runs every day that is not done, up to and including `day`, oldest first; answers what the
+/// run of `day` came to, the same however often it is asked.
+pub async fn through(app: &App, day: Date, now: Timestamp) -> Result<Value, StoreError> {
+    while let Some(next) = app.store.next_day_to_run().await?
+        && next <= day
+    {
+        run(app, next, now).await?;
+        app.store.finish_run(next).await?;
+        tracing::info!(payout.day = %next, "the run of {next} is done");
+    }
+    summary(app, day).await
+}
+
+async fn run(app: &App, day: Date, now: Timestamp) -> Result<(), StoreError> {
+    let epoch = app.store.begin_run(day).await?;
+    app.store.close_gates(day).await?;
+    // Twice: what was on its way when the gates closed shows in the second listing at the latest.
+    for _ in 0..2 {
+        for shard in 0..SHARDS {
+            let mut by_pocket: BTreeMap<Pocket, Vec<Bucket>> = BTreeMap::new();
+            for bucket in app.store.buckets(day, shard).await? {
+                if bucket.state != BucketState::Drained {
+                    by_pocket
+                        .entry(bucket.pocket.clone())
+                        .or_default()
+                        .push(bucket);
+                }
+            }
+            for buckets in by_pocket.into_values() {
+                settle_account(app, buckets, epoch, now).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn settle_account(
+    app: &App,
+    open: Vec<Bucket>,
+    epoch: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (day, pocket) = (open[0].day, open[0].pocket.clone());
+    for _ in 0..RACES_MOST {
+        let mut closed = Vec::with_capacity(open.len());
+        for bucket in &open {
+            closed.extend(app.store.close_bucket(bucket, epoch).await?);
+        }
+        if closed.is_empty() {
+            return Ok(());
+        }
+        let sums = closed
+            .iter()
+            .try_fold(Sums::default(), |sum, bucket| sum.checked_add(bucket.sums))
+            .ok_or(StoreError::Contended)?;
+        let before = app.store.account(&pocket).await?;
+        let affiliate = app
+            .store
+            .record_at::<Affiliate>(
+                pocket.affiliate.as_str(),
+                shared::period::last_instant_of(day),
+            )
+            .await?
+            .ok_or(StoreError::Contended)?;
+        let settled = settle(&before, sums, day, &affiliate.record).ok_or(StoreError::Contended)?;
+        if app
+            .store
+            .settle(&closed, &before, &settled, epoch, now)
+            .await?
+        {
+            return Ok(());
+        }
+    }
+    Err(StoreError::Contended)
+}
+
+/// Read back from what the run left: a run that was cut and resumed says the same.
+async fn summary(app: &App, day: Date) -> Result<Value, StoreError> {
+    let (mut buckets, mut payouts, mut carried, mut held) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let mut total: BTreeMap<(String, &'static str), Money> = BTreeMap::new();
+    for shard in 0..SHARDS {
+        for bucket in app.store.buckets(day, shard).await? {
+            buckets += 1;
+            match bucket.outcome {
+                None => {}
+                Some(SettleOutcome::Carried) => carried += 1,
+                Some(SettleOutcome::Held) => held += 1,
+                Some(SettleOutcome::Paid(amount)) => {
+                    payouts += 1;
+                    let key = (bucket.pocket.payer.to_string(), amount.currency().code());
+                    let sum = total.entry(key).or_insert(Money::zero(amount.currency()));
+                    *sum = sum.checked_add(amount).ok_or(StoreError::Contended)?;
+                }
+            }
+        }
+    }
+    let total: Vec<Value> = total
+        .into_iter()
+        .map(|((payer, currency), amount)| {
+            json!({"payer": payer, "currency": currency, "amount": amount.to_string()})
+        })
+        .collect();
+    Ok(json!({
+        "day": day.to_string(),
+        "state": "done",
+        "buckets": buckets,
+        "payouts": payouts,
+        "carried": carried,
+        "held": held,
+        "total": total,
+    }))
+}

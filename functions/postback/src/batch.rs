@@ -1,0 +1,62 @@
+//! Many results in one request: a line each, an answer each.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use shared::app::App;
+use shared::http_types::{Fields, Problem, Request, Response};
+
+use super::sender::Sender;
+
+const LINES_MOST: usize = 1_000;
+const BYTES_MOST: usize = 1_024 * 1_024;
+
+pub async fn answer(app: &App, sender: &Sender, request: &Request) -> Result<Response, Problem> {
+    let mut query = request.query_fields()?;
+    query.text("token")?;
+    query.finish()?;
+    if request.body.len() > BYTES_MOST {
+        return Err(Problem::too_large());
+    }
+    let lines: Vec<&[u8]> = lines(&request.body);
+    if lines.len() > LINES_MOST {
+        return Err(Problem::too_large());
+    }
+
+    let mut body = String::new();
+    let mut all_did = true;
+    for (index, line) in lines.iter().enumerate() {
+        let result = match Fields::from_json(line) {
+            Ok(fields) => super::line(app, sender, fields.refusing_macros(), request.now).await,
+            Err(invalid) => Err(invalid.into()),
+        };
+        let (http, mut answer) = match result {
+            Ok(answer) => (StatusCode::OK.as_u16(), answer),
+            Err(problem) => {
+                all_did = false;
+                (problem.status.as_u16(), problem.to_json())
+            }
+        };
+        answer["line"] = json!(index + 1);
+        answer["http"] = json!(http);
+        body.push_str(&Value::to_string(&answer));
+        body.push('\n');
+    }
+    let status = if all_did {
+        StatusCode::OK
+    } else {
+        StatusCode::MULTI_STATUS
+    };
+    Ok(Response::bytes(status, "application/x-ndjson", body))
+}
+
+/// Lines as NDJSON has them; an empty last one is the end of the one before.
+fn lines(body: &[u8]) -> Vec<&[u8]> {
+    let mut lines: Vec<&[u8]> = body
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .collect();
+    if lines.last().is_some_and(|last| last.is_empty()) {
+        lines.pop();
+    }
+    lines
+}

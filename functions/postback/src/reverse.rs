@@ -1,0 +1,193 @@
+//! A result taken back, in part or whole, before or after it was paid.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use shared::app::{App, unavailable};
+use shared::conversion::{Conversion, OrderKey, digest, is_order_id};
+use shared::http_types::{Fields, Problem};
+use shared::ids::ProgramId;
+use shared::money::{Currency, Money};
+use shared::setup::OrderScope;
+use shared::store::{Reversal, Reversed};
+
+use super::sender::Sender;
+
+const REASONS: [&str; 8] = [
+    "returned",
+    "cancelled",
+    "chargeback",
+    "fraud",
+    "duplicate",
+    "terms",
+    "test",
+    "other",
+];
+/// The name of a reversal of all that is left, which bears no name of the sender's: no sender's
+/// own begins with a blank.
+const WHOLE_REST: &str = " rest";
+const RACES_MOST: u32 = 8;
+
+struct Asked {
+    order: OrderKey,
+    goal: Option<String>,
+    id: Option<String>,
+    amount: Option<String>,
+    currency: Option<Currency>,
+    reason: Option<String>,
+}
+
+fn read(sender: &Sender, mut fields: Fields) -> Result<Asked, Problem> {
+    let name = |text: &str| is_order_id(text).then(|| text.to_owned()).ok_or(());
+    let order_id = fields.parsed_required("order_id", "order_id_invalid", name)?;
+    let program = fields.parsed("program", "program_unknown", ProgramId::parse)?;
+    let by_program = sender.merchant.order_scope == OrderScope::Program;
+    if by_program && program.is_none() {
+        return Err(Problem::invalid("parameter_missing", "program"));
+    }
+    let asked = Asked {
+        order: OrderKey {
+            merchant: sender.merchant.id.clone(),
+            program: program.filter(|_| by_program),
+            order_id,
+            goal: String::new(),
+        },
+        goal: fields.text("goal")?.map(|goal| goal.to_lowercase()),
+        id: fields.parsed("reversal_id", "reversal_id_invalid", |text| {
+            name(text).and_then(|id| if id.starts_with(' ') { Err(()) } else { Ok(id) })
+        })?,
+        amount: fields.text("amount")?,
+        currency: fields.parsed("currency", "currency_invalid", Currency::parse)?,
+        reason: fields.parsed("reason", "word_unknown", |text| {
+            REASONS.contains(&text).then(|| text.to_owned()).ok_or(())
+        })?,
+    };
+    if fields.has("items") {
+        return Err(Problem::invalid("not_supported", "items"));
+    }
+    fields.finish()?;
+    if asked.amount.is_some() && asked.id.is_none() {
+        return Err(Problem::invalid("reversal_id_required", "reversal_id"));
+    }
+    Ok(asked)
+}
+
+/// Takes back what the fields ask for.
+pub async fn reverse(
+    app: &App,
+    sender: &Sender,
+    fields: Fields,
+    now: Timestamp,
+) -> Result<Value, Problem> {
+    let asked = read(sender, fields)?;
+    let mut found = app
+        .store
+        .conversions_of(&asked.order)
+        .await
+        .map_err(unavailable)?;
+    if let Some(goal) = asked.goal.as_ref().filter(|goal| *goal != "*") {
+        found.retain(|conversion| conversion.key.goal == *goal);
+    }
+    match found.as_slice() {
+        [] => Err(Problem::new(http::StatusCode::NOT_FOUND, "order_unknown")),
+        [_, _, ..] if asked.goal.as_deref() != Some("*") => {
+            Err(Problem::invalid("goal_required", "goal"))
+        }
+        [one] => {
+            let (is_new, mut body) = reverse_one(app, sender, &asked, one.clone(), now).await?;
+            body["result"] = json!(if is_new { "created" } else { "recorded_before" });
+            Ok(body)
+        }
+        all => {
+            let mut any_new = false;
+            let mut reversed = Vec::new();
+            for conversion in all {
+                let (is_new, body) =
+                    reverse_one(app, sender, &asked, conversion.clone(), now).await?;
+                any_new |= is_new;
+                reversed.extend(body["reversed"].as_array().cloned().unwrap_or_default());
+            }
+            let result = if any_new {
+                "created"
+            } else {
+                "recorded_before"
+            };
+            Ok(json!({"result": result, "reversed": reversed, "remaining": "0"}))
+        }
+    }
+}
+
+async fn reverse_one(
+    app: &App,
+    sender: &Sender,
+    asked: &Asked,
+    mut seen: Conversion,
+    now: Timestamp,
+) -> Result<(bool, Value), Problem> {
+    sender.may_reverse(&seen.program)?;
+    if asked
+        .currency
+        .is_some_and(|currency| currency != seen.currency)
+    {
+        return Err(Problem::refused("currency_mismatch"));
+    }
+    let amount = match &asked.amount {
+        None => None,
+        Some(text) => Some(
+            Money::parse(text, seen.currency)
+                .map_err(|_| Problem::invalid("amount_invalid", "amount"))?,
+        ),
+    };
+    let id = asked.id.clone().unwrap_or_else(|| WHOLE_REST.to_owned());
+    let fingerprint = digest(&json!([amount.map(Money::minor)]).to_string());
+
+    for _ in 0..RACES_MOST {
+        let known = app
+            .store
+            .reversal(&seen.key, &id, &fingerprint)
+            .await
+            .map_err(unavailable)?;
+        let outcome = match known {
+            Some(known) => known,
+            None => {
+                let left = seen.whole() - seen.refunded;
+                let taken = taken(&seen, amount, left)?;
+                let reversal = Reversal {
+                    id: id.clone(),
+                    fingerprint: fingerprint.clone(),
+                    amount: taken,
+                    reason: asked.reason.clone(),
+                };
+                app.store
+                    .record_reversal(&seen, &reversal, now)
+                    .await
+                    .map_err(unavailable)?
+            }
+        };
+        match outcome {
+            Reversed::Created(body) => return Ok((true, body)),
+            Reversed::Before(body) => return Ok((false, body)),
+            Reversed::Conflict => return Err(Problem::conflict("reversal_conflict")),
+            Reversed::Raced => {
+                let current = app.store.conversion(&seen.key).await.map_err(unavailable)?;
+                seen = current.ok_or_else(Problem::unavailable)?;
+            }
+        }
+    }
+    Err(Problem::unavailable())
+}
+
+/// What is taken of the order's value, in minor units. An order without a value is taken back
+/// whole or not at all.
+fn taken(seen: &Conversion, amount: Option<Money>, left: i64) -> Result<i64, Problem> {
+    let has_value = seen.amount.is_some_and(|amount| !amount.is_zero());
+    let taken = match amount {
+        Some(amount) if has_value => amount.minor(),
+        Some(amount) if amount.is_zero() => left,
+        Some(_) => return Err(Problem::invalid("reversal_exceeds", "amount")),
+        None => left,
+    };
+    if left == 0 || taken > left {
+        return Err(Problem::invalid("reversal_exceeds", "amount"));
+    }
+    Ok(taken)
+}

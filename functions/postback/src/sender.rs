@@ -1,0 +1,143 @@
+//! Who sends: a token, a bearer key or a signature, all of one merchant's credentials.
+
+use http::Method;
+use shared::app::{App, unavailable};
+use shared::http_types::{Page, Problem, Request};
+use shared::ids::{MerchantId, ProgramId};
+use shared::setup::{Merchant, Secret, SecretKind, TokenParts};
+use shared::signature;
+
+/// A merchant whose credential is good.
+#[derive(Debug)]
+pub struct Sender {
+    pub merchant: Merchant,
+    secret: Secret,
+}
+
+impl Sender {
+    /// Whether it may tell of results of this program.
+    ///
+    /// # Errors
+    /// 401: for others it is no credential.
+    pub fn may_convert(&self, program: &ProgramId) -> Result<(), Problem> {
+        allowed(self.secret.may_convert() && self.secret.covers(program))
+    }
+
+    /// Whether it may take back results of this program.
+    ///
+    /// # Errors
+    /// 401.
+    pub fn may_reverse(&self, program: &ProgramId) -> Result<(), Problem> {
+        allowed(self.secret.may_reverse() && self.secret.covers(program))
+    }
+
+    /// Whether every visitor can read the credential: what it brings waits for approval.
+    pub fn is_browser(&self) -> bool {
+        self.secret.kind == SecretKind::Browser
+    }
+}
+
+fn allowed(is_allowed: bool) -> Result<(), Problem> {
+    if is_allowed {
+        Ok(())
+    } else {
+        Err(Problem::unauthorised())
+    }
+}
+
+/// # Errors
+/// 401, the same bytes for every cause; 503.
+pub async fn authenticate(
+    app: &App,
+    request: &Request,
+    path_merchant: Option<&str>,
+    token: Option<&str>,
+) -> Result<Sender, Problem> {
+    let is_signed = request.headers.contains_key("webhook-signature");
+    let (secret, is_by_signature) = match path_merchant {
+        Some(merchant) if is_signed => (signed(app, request, merchant).await?, true),
+        _ => (by_token(app, request, token).await?, false),
+    };
+    if path_merchant.is_some_and(|merchant| merchant != secret.merchant.as_str()) {
+        return Err(Problem::unauthorised());
+    }
+    let merchant = app
+        .store
+        .record::<Merchant>(secret.merchant.as_str())
+        .await
+        .map_err(unavailable)?
+        .ok_or_else(Problem::unauthorised)?
+        .record;
+    if merchant.require_signature && !is_by_signature {
+        return Err(Problem::unauthorised());
+    }
+    Ok(Sender { merchant, secret })
+}
+
+async fn by_token(app: &App, request: &Request, token: Option<&str>) -> Result<Secret, Problem> {
+    let token = request
+        .bearer()
+        .or(token)
+        .ok_or_else(Problem::unauthorised)?;
+    let parts = TokenParts::of(token).ok_or_else(Problem::unauthorised)?;
+    let secret = app
+        .store
+        .record::<Secret>(&Secret::key(&parts.merchant, &parts.secret))
+        .await
+        .map_err(unavailable)?;
+    secret
+        .map(|secret| secret.record)
+        .filter(|secret| secret.accepts(token))
+        .ok_or_else(Problem::unauthorised)
+}
+
+/// The signature covers the body alone, so a query beside it is nobody's word.
+async fn signed(app: &App, request: &Request, merchant: &str) -> Result<Secret, Problem> {
+    let header = |name: &str| request.header(name).ok_or_else(Problem::unauthorised);
+    if request.method != Method::POST || !request.query.is_empty() {
+        return Err(Problem::unauthorised());
+    }
+    let merchant = MerchantId::parse(merchant).map_err(|_| Problem::unauthorised())?;
+    let (id, timestamp) = (header("webhook-id")?, header("webhook-timestamp")?);
+    let signatures = header("webhook-signature")?;
+
+    let mut page = Page {
+        limit: 200,
+        after: None,
+    };
+    loop {
+        let (listed, next) = app
+            .store
+            .records::<Secret>(Some(merchant.as_str()), &page)
+            .await
+            .map_err(unavailable)?;
+        for secret in listed {
+            let number = secret.record.key_number;
+            let Some(key) = app
+                .keys
+                .webhook_secret(number, &merchant, &secret.record.id)
+            else {
+                continue;
+            };
+            let body = &request.body;
+            if signature::verify(id, timestamp, signatures, body, &key, request.now).is_err() {
+                continue;
+            }
+            // The list may lag; whether the secret has ended is asked of the record itself.
+            let key = Secret::key(&merchant, &secret.record.id);
+            let current = app
+                .store
+                .record::<Secret>(&key)
+                .await
+                .map_err(unavailable)?;
+            return current
+                .map(|current| current.record)
+                .filter(Secret::is_live)
+                .ok_or_else(Problem::unauthorised);
+        }
+        match next {
+            Some(cursor) => page.after = Some(cursor),
+            None => return Err(Problem::unauthorised()),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Booking: a guard, the lines, and the buckets they meet, in one transaction.
+
+use jiff::civil::Date;
+
+use super::schema::escaped;
+use super::transaction::{Held, Outcome, Write, number, pause, text};
+use super::{Key, Row, Store, StoreError};
+use crate::ledger::{Kind, Leg, Pocket, Sums};
+use crate::period::days_after;
+
+/// How often a booking is built anew because the buckets it met had changed.
+const REBUILDS: u32 = 12;
+/// How many days on a line may go before the sender is asked to repeat.
+const DAYS_ON: u32 = 3;
+
+/// What became of a booking.
+#[derive(Debug)]
+pub(super) enum Booked {
+    /// The day of each leg's bucket.
+    Done(Vec<Date>),
+    /// A guard did not hold: its place, and what stands there.
+    Guarded(usize, Held),
+}
+
+pub(super) fn entries_pk(pocket: &Pocket, lane: u8) -> String {
+    format!(
+        "E#{}#{}#{}#{lane}",
+        escaped(pocket.payer.as_str()),
+        escaped(pocket.affiliate.as_str()),
+        pocket.currency
+    )
+}
+
+pub(super) fn bucket_pk(day: Date, shard: u8) -> String {
+    format!("B#{day}#{shard:02}")
+}
+
+pub(super) fn bucket_key(day: Date, pocket: &Pocket, lane: u8) -> Key {
+    let sk = format!(
+        "{}#{}#{}#{lane:02}",
+        escaped(pocket.payer.as_str()),
+        escaped(pocket.affiliate.as_str()),
+        pocket.currency
+    );
+    Key::new(bucket_pk(day, pocket.shard()), sk)
+}
+
+/// Sorts before every bucket: no id begins with `!`.
+pub(super) fn gate_key(day: Date, shard: u8) -> Key {
+    Key::new(bucket_pk(day, shard), "!GATE")
+}
+
+/// Debit and credit stand in one item, so no line can be out of balance.
+pub(super) fn entry_row(leg: &Leg, day: Date) -> Row {
+    let key = Key::new(
+        entries_pk(&leg.pocket, leg.lane),
+        format!("{day}#{}#{}", escaped(&leg.source), leg.number),
+    );
+    let (debit, credit) = match leg.kind {
+        Kind::Earned => ("commission_expense", "affiliate_payable"),
+        Kind::Reversed => ("affiliate_payable", "commission_expense"),
+        Kind::Adjustment if leg.effect.is_negative() => ("affiliate_payable", "adjustments"),
+        Kind::Adjustment => ("adjustments", "affiliate_payable"),
+        Kind::Withheld => ("affiliate_payable", "tax_withheld"),
+        Kind::Paid => ("affiliate_payable", "payouts"),
+        Kind::Returned => ("payouts", "affiliate_payable"),
+    };
+    Row::new(&key)
+        .text("payer", leg.pocket.payer.as_str())
+        .text("affiliate", leg.pocket.affiliate.as_str())
+        .text("currency", leg.pocket.currency.code())
+        .text("kind", leg.kind.as_str())
+        .text("debit", debit)
+        .text("credit", credit)
+        .number("effect", leg.effect.minor())
+        .text("day", day.to_string())
+        .text("payable_on", leg.payable_on.to_string())
+        .text("recorded_at", leg.recorded_at.to_string())
+        .text("source", &leg.source)
+        .json("because", &leg.because)
+}
+
+pub(super) fn bucket_row(day: Date, pocket: &Pocket, lane: u8, sums: Sums, count: i64) -> Row {
+    let row = Row::new(&bucket_key(day, pocket, lane))
+        .text("state", "open")
+        .text("payer", pocket.payer.as_str())
+        .text("affiliate", pocket.affiliate.as_str())
+        .text("currency", pocket.currency.code())
+        .number("lane", i64::from(lane))
+        .number("count", count);
+    Kind::ALL
+        .into_iter()
+        .fold(row, |row, kind| row.number(kind.as_str(), sums.get(kind)))
+}
+
+/// How a leg is going to meet its bucket.
+#[derive(Debug, Clone, Copy)]
+struct Aim {
+    day: Date,
+    moved: u32,
+    exists: bool,
+}
+
+impl Store {
+    /// Books the legs behind the guards, all or nothing. A leg is booked on the day it becomes
+    /// payable, or on `today` if that day is over; a bucket that closed meanwhile sends it on to
+    /// the next open day.
+    ///
+    /// `guards` gives the transaction's other members for the days that the legs are going to
+    /// be booked on. The first guard that does not hold decides.
+    pub(super) async fn book(
+        &self,
+        guards: impl Fn(&[Date]) -> Vec<Write>,
+        legs: &[Leg],
+        today: Date,
+    ) -> Result<Booked, StoreError> {
+        let mut aims: Vec<Aim> = legs
+            .iter()
+            .map(|leg| Aim {
+                // A reversal goes into its own leg's bucket, past or not, while that is open.
+                day: if leg.kind == Kind::Reversed {
+                    leg.payable_on
+                } else {
+                    leg.payable_on.max(today)
+                },
+                moved: 0,
+                exists: true,
+            })
+            .collect();
+
+        for attempt in 0..REBUILDS {
+            if attempt > 3 {
+                pause(attempt - 3).await;
+            }
+            let days: Vec<Date> = aims.iter().map(|aim| aim.day).collect();
+            let mut writes = guards(&days);
+            let guard_count = writes.len();
+            let mut places = Vec::with_capacity(legs.len());
+            for (leg, aim) in legs.iter().zip(&aims) {
+                places.push(writes.len());
+                self.add_leg(&mut writes, leg, *aim);
+            }
+
+            let reasons = match self.transact(&writes).await? {
+                Outcome::Done => return Ok(Booked::Done(days)),
+                Outcome::Failed(reasons) => reasons,
+            };
+            let mut reasons: Vec<Option<Held>> = reasons;
+            if let Some(place) = reasons.iter().take(guard_count).position(Option::is_some) {
+                let held = reasons[place].take().flatten();
+                return Ok(Booked::Guarded(place, held));
+            }
+            for ((leg, aim), place) in legs.iter().zip(&mut aims).zip(places) {
+                // The entry itself, the bucket, and for a new bucket its gate.
+                let bucket = reasons.get(place + 1).and_then(Option::as_ref);
+                let gate = reasons
+                    .get(place + 2)
+                    .filter(|_| !aim.exists)
+                    .and_then(Option::as_ref);
+                let is_closed = match bucket {
+                    Some(Some(row)) => row.get_text("state")? != "open",
+                    Some(None) | None => false,
+                };
+                if is_closed || gate.is_some() {
+                    aim.moved += 1;
+                    let next = days_after(aim.day, 1).max(today);
+                    aim.day = if leg.kind == Kind::Reversed && aim.day < today {
+                        today
+                    } else {
+                        next
+                    };
+                    aim.exists = true;
+                } else if bucket.is_some() {
+                    aim.exists = !aim.exists;
+                }
+            }
+            if aims.iter().any(|aim| aim.moved > DAYS_ON) {
+                break;
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    /// The entry, then the bucket: changed while open, or made under an open gate.
+    fn add_leg(&self, writes: &mut Vec<Write>, leg: &Leg, aim: Aim) {
+        writes.push(Write::Add {
+            table: self.ledger(),
+            row: entry_row(leg, aim.day),
+        });
+        let table = self.core();
+        if aim.exists {
+            writes.push(Write::Change {
+                table,
+                key: bucket_key(aim.day, &leg.pocket, leg.lane),
+                set: format!("ADD {} :effect, #count :one", leg.kind),
+                condition: "#state = :open".to_owned(),
+                values: vec![
+                    (":effect".into(), number(leg.effect.minor())),
+                    (":one".into(), number(1)),
+                    (":open".into(), text("open")),
+                ],
+            });
+            return;
+        }
+        let sums = Sums::of(leg.kind, leg.effect.minor());
+        writes.push(Write::Add {
+            table: table.clone(),
+            row: bucket_row(aim.day, &leg.pocket, leg.lane, sums, 1),
+        });
+        writes.push(Write::Check {
+            table,
+            key: gate_key(aim.day, leg.pocket.shard()),
+            condition: "attribute_not_exists(pk)".to_owned(),
+            values: Vec::new(),
+        });
+    }
+}

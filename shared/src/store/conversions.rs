@@ -1,0 +1,564 @@
+//! Conversions, their reversals, refused claims and tests.
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde_json::{Value, json};
+
+use super::booking::Booked;
+use super::schema::escaped;
+use super::transaction::{Outcome, Write, number, text};
+use super::{Damaged, Key, Row, Store, StoreError};
+use crate::conversion::{Conversion, Credit, OrderKey, Refusal, Status};
+use crate::http_types::{parse_day, parse_instant};
+use crate::ids::{AffiliateId, PayerId, ProgramId};
+use crate::ledger::{Kind, Leg, Pocket};
+use crate::money::{Currency, Money, Rounding};
+use crate::period::day_of;
+
+/// What became of a new conversion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recorded {
+    Created(Conversion),
+    /// The order is known with the same content.
+    Before(Conversion),
+    /// The order is known with other content.
+    Conflict,
+}
+
+/// What became of a change of a conversion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moved {
+    Done(Box<Conversion>),
+    /// Somebody else changed it in between.
+    Raced,
+}
+
+/// Something taken back, as the sender named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reversal {
+    pub id: String,
+    /// Over what was asked, so that the same again is known.
+    pub fingerprint: String,
+    /// Of the order's value, in minor units; see [`Conversion::whole`].
+    pub amount: i64,
+    pub reason: Option<String>,
+}
+
+/// What became of a reversal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reversed {
+    /// The answer's body.
+    Created(Value),
+    Before(Value),
+    Conflict,
+    /// The conversion changed in between: judge again.
+    Raced,
+}
+
+fn partition(key: &OrderKey) -> String {
+    let merchant = escaped(key.merchant.as_str());
+    match &key.program {
+        None => format!("C#{merchant}#{}", escaped(&key.order_id)),
+        Some(program) => format!(
+            "C#{merchant}#{}:{}",
+            escaped(program.as_str()),
+            escaped(&key.order_id)
+        ),
+    }
+}
+
+fn conversion_key(key: &OrderKey) -> Key {
+    Key::new(partition(key), escaped(&key.goal))
+}
+
+fn write(conversion: &Conversion) -> Row {
+    let credits: Value = conversion.credits.iter().map(credit_json).collect();
+    let key = &conversion.key;
+    let row = Row::new(&conversion_key(key))
+        .text("merchant", key.merchant.as_str())
+        .text("order_id", &key.order_id)
+        .text("goal", &key.goal)
+        .text_if("scope_program", key.program.as_ref().map(ProgramId::as_str))
+        .text("payer", conversion.payer.as_str())
+        .text("program", conversion.program.as_str())
+        .number(
+            "program_ver",
+            i64::try_from(conversion.program_version).unwrap_or(i64::MAX),
+        )
+        .text("currency", conversion.currency.code())
+        .text("fingerprint", &conversion.fingerprint)
+        .text("rounding", conversion.rounding.as_str())
+        .text("status", conversion.status.as_str())
+        .text("occurred_at", conversion.occurred_at.to_string())
+        .text("recorded_at", conversion.recorded_at.to_string())
+        .number("refunded", conversion.refunded)
+        .number("ver", conversion.ver)
+        .json("credits", &credits)
+        .json("why", &conversion.why);
+    match conversion.amount {
+        Some(amount) => row.number("amount", amount.minor()),
+        None => row,
+    }
+}
+
+fn credit_json(credit: &Credit) -> Value {
+    json!({
+        "affiliate": credit.affiliate.as_str(),
+        "affiliate_ver": credit.affiliate_version,
+        "group": credit.group,
+        "commission": credit.commission.minor(),
+        "lane": credit.lane,
+        "payable_on": credit.payable_on.to_string(),
+        "booked_on": credit.booked_on.map(|day| day.to_string()),
+    })
+}
+
+fn read_credit(json: &Value, currency: Currency) -> Option<Credit> {
+    let text = |name: &str| json[name].as_str();
+    Some(Credit {
+        affiliate: AffiliateId::parse(text("affiliate")?).ok()?,
+        affiliate_version: json["affiliate_ver"].as_u64()?,
+        group: text("group").map(str::to_owned),
+        commission: Money::new(json["commission"].as_i64()?, currency),
+        lane: u8::try_from(json["lane"].as_u64()?).ok()?,
+        payable_on: parse_day(text("payable_on")?)?,
+        booked_on: match text("booked_on") {
+            Some(day) => Some(parse_day(day)?),
+            None => None,
+        },
+    })
+}
+
+fn read(row: &Row) -> Result<Conversion, Damaged> {
+    let currency = row.parsed("currency", Currency::parse)?;
+    let credits = row.parsed("credits", |text| {
+        let list: Vec<Value> = serde_json::from_str(text).map_err(drop)?;
+        let credits: Option<Vec<Credit>> = list
+            .iter()
+            .map(|json| read_credit(json, currency))
+            .collect();
+        credits.ok_or(())
+    })?;
+    let program = match row.get_text_if("scope_program") {
+        Some(_) => Some(row.parsed("scope_program", ProgramId::parse)?),
+        None => None,
+    };
+    Ok(Conversion {
+        key: OrderKey {
+            merchant: row.parsed("merchant", crate::ids::MerchantId::parse)?,
+            program,
+            order_id: row.get_text("order_id")?.to_owned(),
+            goal: row.get_text("goal")?.to_owned(),
+        },
+        payer: row.parsed("payer", PayerId::parse)?,
+        program: row.parsed("program", ProgramId::parse)?,
+        program_version: row.get_number("program_ver")?.unsigned_abs(),
+        currency,
+        amount: row
+            .get_number_if("amount")?
+            .map(|minor| Money::new(minor, currency)),
+        fingerprint: row.get_text("fingerprint")?.to_owned(),
+        rounding: row.parsed("rounding", Rounding::parse)?,
+        status: row.parsed("status", |text| Status::parse(text).ok_or(()))?,
+        occurred_at: row.parsed("occurred_at", |text| parse_instant(text).ok_or(()))?,
+        recorded_at: row.get_instant("recorded_at")?,
+        credits,
+        refunded: row.get_number("refunded")?,
+        ver: row.get_number("ver")?,
+        why: row.get_json("why")?,
+    })
+}
+
+/// The lines that credit a conversion's affiliates, less what was taken back before.
+fn legs(
+    conversion: &Conversion,
+    kind: Kind,
+    amounts: &[Money],
+    source: &str,
+    now: Timestamp,
+) -> Vec<Leg> {
+    let credits = conversion.credits.iter().zip(amounts).enumerate();
+    credits
+        .map(|(number, (credit, amount))| Leg {
+            pocket: Pocket {
+                payer: conversion.payer.clone(),
+                affiliate: credit.affiliate.clone(),
+                currency: conversion.currency,
+            },
+            lane: credit.lane,
+            kind,
+            effect: *amount,
+            payable_on: match kind {
+                Kind::Reversed => credit.booked_on.unwrap_or(credit.payable_on),
+                _ => credit.payable_on,
+            },
+            source: source.to_owned(),
+            number: u8::try_from(number).expect("at most 20 affiliates share an order"),
+            recorded_at: now,
+            because: json!({
+                "merchant": conversion.key.merchant.as_str(),
+                "program": conversion.program.as_str(),
+                "program_version": conversion.program_version,
+                "affiliate_version": credit.affiliate_version,
+                "group": credit.group,
+                "conversion": conversion.key.conversion_id(),
+                "order_amount": conversion.amount.map(|amount| amount.to_string()),
+            }),
+        })
+        .collect()
+}
+
+impl Store {
+    /// The conversion of an order, as it is now.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn conversion(&self, key: &OrderKey) -> Result<Option<Conversion>, StoreError> {
+        let row = self.read(&conversion_key(key)).await?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    /// The conversions of an order, one for each goal that was posted.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn conversions_of(&self, key: &OrderKey) -> Result<Vec<Conversion>, StoreError> {
+        let table = self.core();
+        let rows = self.read_between(&table, &partition(key), "-", "~").await?;
+        let is_conversion = |row: &&Row| row.get_text("sk").is_ok_and(|sk| !sk.contains('#'));
+        let conversions = rows.iter().filter(is_conversion).map(read);
+        Ok(conversions.collect::<Result<_, _>>()?)
+    }
+
+    /// Records a conversion once and for ever, with its lines if it is approved. An order that
+    /// nobody was credited with is credited once by a later claim of the same content.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn record_conversion(&self, conversion: &Conversion) -> Result<Recorded, StoreError> {
+        let mut seen: Option<i64> = None;
+        for _ in 0..3 {
+            match self.put_conversion(conversion, seen).await? {
+                Ok(recorded) => return Ok(Recorded::Created(recorded)),
+                Err(held) => {
+                    let standing = match held {
+                        Some(row) => Some(read(&row)?),
+                        None => self.conversion(&conversion.key).await?,
+                    };
+                    let Some(standing) = standing else {
+                        continue;
+                    };
+                    if standing.fingerprint != conversion.fingerprint {
+                        return Ok(Recorded::Conflict);
+                    }
+                    let may_credit = standing.status == Status::Unattributed
+                        && conversion.status != Status::Unattributed;
+                    if !may_credit {
+                        return Ok(Recorded::Before(standing));
+                    }
+                    seen = Some(standing.ver);
+                }
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    async fn put_conversion(
+        &self,
+        conversion: &Conversion,
+        seen: Option<i64>,
+    ) -> Result<Result<Conversion, Option<Row>>, StoreError> {
+        let is_booked = conversion.status == Status::Approved;
+        let amounts: Vec<Money> = conversion
+            .credits
+            .iter()
+            .map(|credit| credit.commission)
+            .collect();
+        let legs = if is_booked {
+            let source = conversion.key.conversion_id();
+            legs(
+                conversion,
+                Kind::Earned,
+                &amounts,
+                &source,
+                conversion.recorded_at,
+            )
+        } else {
+            Vec::new()
+        };
+        let with_days = |days: &[Date]| {
+            let mut booked = conversion.clone();
+            booked.ver = seen.unwrap_or(0) + 1;
+            for (credit, day) in booked.credits.iter_mut().zip(days) {
+                credit.booked_on = Some(*day);
+            }
+            booked
+        };
+        let guards = |days: &[Date]| {
+            let row = write(&with_days(days));
+            let table = self.core();
+            vec![match seen {
+                None => Write::Add { table, row },
+                Some(ver) => Write::Replace {
+                    table,
+                    row,
+                    condition: "ver = :seen".to_owned(),
+                    values: vec![(":seen".into(), number(ver))],
+                },
+            }]
+        };
+        match self
+            .book(guards, &legs, day_of(conversion.recorded_at))
+            .await?
+        {
+            Booked::Done(days) => Ok(Ok(with_days(&days))),
+            Booked::Guarded(_, held) => Ok(Err(held)),
+        }
+    }
+
+    /// Approves or rejects what waits: `next` takes the place of the conversion of `seen.ver`,
+    /// and an approved one is booked with what is left of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn decide_conversion(
+        &self,
+        seen: &Conversion,
+        status: Status,
+        now: Timestamp,
+    ) -> Result<Moved, StoreError> {
+        let mut next = seen.clone();
+        next.status = status;
+        next.ver = seen.ver + 1;
+        let back = seen.given_back(seen.refunded);
+        let left: Vec<Money> = seen
+            .credits
+            .iter()
+            .zip(back)
+            .map(|(credit, back)| {
+                credit
+                    .commission
+                    .checked_sub(back)
+                    .expect("no more is given back than was earned")
+            })
+            .collect();
+        let legs = if status == Status::Approved {
+            legs(seen, Kind::Earned, &left, &seen.key.conversion_id(), now)
+        } else {
+            Vec::new()
+        };
+        let with_days = |days: &[Date]| {
+            let mut booked = next.clone();
+            for (credit, day) in booked.credits.iter_mut().zip(days) {
+                credit.booked_on = Some(*day);
+            }
+            booked
+        };
+        let guards = |days: &[Date]| {
+            vec![Write::Replace {
+                table: self.core(),
+                row: write(&with_days(days)),
+                condition: "ver = :seen".to_owned(),
+                values: vec![(":seen".into(), number(seen.ver))],
+            }]
+        };
+        match self.book(guards, &legs, day_of(now)).await? {
+            Booked::Done(days) => Ok(Moved::Done(Box::new(with_days(&days)))),
+            Booked::Guarded(..) => Ok(Moved::Raced),
+        }
+    }
+
+    /// Takes a part of a conversion back: `seen` is what it was judged by.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn record_reversal(
+        &self,
+        seen: &Conversion,
+        reversal: &Reversal,
+        now: Timestamp,
+    ) -> Result<Reversed, StoreError> {
+        let mut next = seen.clone();
+        next.refunded += reversal.amount;
+        next.ver += 1;
+        let is_whole = next.refunded == next.whole();
+        if is_whole && seen.status == Status::Approved {
+            next.status = Status::Reversed;
+        }
+        let before = seen.given_back(seen.refunded);
+        let taken: Vec<Money> = seen
+            .given_back(next.refunded)
+            .into_iter()
+            .zip(before)
+            .map(|(after, before)| {
+                before
+                    .checked_sub(after)
+                    .expect("both are parts of one commission")
+            })
+            .collect();
+        let counts = matches!(seen.status, Status::Approved | Status::Pending);
+        let reversed: Vec<Value> = next
+            .credits
+            .iter()
+            .zip(&taken)
+            .filter(|_| counts)
+            .map(|(credit, taken)| {
+                json!({
+                    "affiliate": credit.affiliate.as_str(),
+                    "amount": taken.checked_neg().expect("a part is within the range").to_string(),
+                    "currency": taken.currency().code(),
+                })
+            })
+            .collect();
+        let answer = json!({
+            "reversed": reversed,
+            "remaining": next.remaining().map(|amount| amount.to_string()),
+        });
+
+        let key = Key::new(
+            partition(&seen.key),
+            format!("{}#R#{}", escaped(&seen.key.goal), escaped(&reversal.id)),
+        );
+        let row = Row::new(&key)
+            .text("fingerprint", &reversal.fingerprint)
+            .number("amount", reversal.amount)
+            .text_if("reason", reversal.reason.clone())
+            .text("recorded_at", now.to_string())
+            .json("answer", &answer);
+        let legs = if seen.status == Status::Approved {
+            let source = format!("{}!{}", seen.key.conversion_id(), reversal.id);
+            legs(seen, Kind::Reversed, &taken, &source, now)
+        } else {
+            Vec::new()
+        };
+        let guards = |_: &[Date]| {
+            vec![
+                Write::Add {
+                    table: self.core(),
+                    row: row.clone(),
+                },
+                Write::Replace {
+                    table: self.core(),
+                    row: write(&next),
+                    condition: "ver = :seen".to_owned(),
+                    values: vec![(":seen".into(), number(seen.ver))],
+                },
+            ]
+        };
+        match self.book(guards, &legs, day_of(now)).await? {
+            Booked::Done(_) => Ok(Reversed::Created(answer)),
+            Booked::Guarded(0, Some(standing)) => {
+                Ok(known_reversal(&standing, &reversal.fingerprint)?)
+            }
+            Booked::Guarded(..) => Ok(Reversed::Raced),
+        }
+    }
+
+    /// What is known of a reversal of that id.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn reversal(
+        &self,
+        key: &OrderKey,
+        id: &str,
+        fingerprint: &str,
+    ) -> Result<Option<Reversed>, StoreError> {
+        let key = Key::new(
+            partition(key),
+            format!("{}#R#{}", escaped(&key.goal), escaped(id)),
+        );
+        match self.read(&key).await? {
+            Some(row) => Ok(Some(known_reversal(&row, fingerprint)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Keeps a refused claim apart: it never takes the order's key. The same one again counts.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn record_refusal(
+        &self,
+        key: &OrderKey,
+        program: Option<&ProgramId>,
+        fingerprint: &str,
+        refusal: Refusal,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let at = Key::new(
+            partition(key),
+            format!("{}#X#{fingerprint}", escaped(&key.goal)),
+        );
+        let owner = format!("L#refusal#{}", escaped(key.merchant.as_str()));
+        let order = format!("{:013}#{fingerprint}", now.as_millisecond());
+        self.client
+            .update_item()
+            .table_name(&self.tables.core)
+            .set_key(Some(at.attributes()))
+            .update_expression(
+                "SET code = :code, last_at = :now, first_at = if_not_exists(first_at, :now), \
+                 merchant = :merchant, order_id = :order, goal = :goal, program = :program, \
+                 owner_pk = :owner, owner_sk = if_not_exists(owner_sk, :sort) ADD times :one",
+            )
+            .expression_attribute_values(":code", text(refusal.code()))
+            .expression_attribute_values(":now", text(now.to_string()))
+            .expression_attribute_values(":merchant", text(key.merchant.as_str()))
+            .expression_attribute_values(":order", text(&key.order_id))
+            .expression_attribute_values(":goal", text(&key.goal))
+            .expression_attribute_values(":program", text(program.map_or("", ProgramId::as_str)))
+            .expression_attribute_values(":owner", text(owner))
+            .expression_attribute_values(":sort", text(order))
+            .expression_attribute_values(":one", number(1))
+            .return_values(ReturnValue::None)
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps a test apart, and that the program has had one. Whether it is the first of its order.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn record_test(&self, conversion: &Conversion) -> Result<bool, StoreError> {
+        let mut key = conversion_key(&conversion.key);
+        key.sk.push_str("#TEST");
+        let row = Row::new(&key)
+            .text("program", conversion.program.as_str())
+            .text("recorded_at", conversion.recorded_at.to_string());
+        let tested = Row::new(&tested_key(conversion.program.as_str()))
+            .text("at", conversion.recorded_at.to_string());
+        let table = self.core();
+        // The program's mark goes first: a test that counts once must not be lost for the launch.
+        let mark = Write::Add {
+            table: table.clone(),
+            row: tested,
+        };
+        self.transact(&[mark]).await?;
+        match self.transact(&[Write::Add { table, row }]).await? {
+            Outcome::Done => Ok(true),
+            Outcome::Failed(_) => Ok(false),
+        }
+    }
+
+    /// Whether a program has had a test conversion.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn has_test_conversion(&self, program: &str) -> Result<bool, StoreError> {
+        Ok(self.read(&tested_key(program)).await?.is_some())
+    }
+}
+
+fn tested_key(program: &str) -> Key {
+    Key::new(format!("TESTED#{}", escaped(program)), "CUR")
+}
+
+fn known_reversal(row: &Row, fingerprint: &str) -> Result<Reversed, Damaged> {
+    if row.get_text("fingerprint")? == fingerprint {
+        Ok(Reversed::Before(row.get_json("answer")?))
+    } else {
+        Ok(Reversed::Conflict)
+    }
+}

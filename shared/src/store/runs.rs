@@ -1,0 +1,544 @@
+//! A day's run, an account at a time: gates, buckets, settles and what came of them.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::booking::{bucket_key, bucket_pk, bucket_row, entries_pk, entry_row, gate_key};
+use super::schema::escaped;
+use super::transaction::{Outcome as Sent, Write, number, text};
+use super::{Damaged, Key, Row, Store, StoreError};
+use crate::ids::{AffiliateId, PayerId};
+use crate::ledger::{Kind, Leg, Pocket, SHARDS, Sums};
+use crate::money::{Currency, Money};
+use crate::payout::{Account, Settled};
+use crate::period::Month;
+
+/// One affiliate's money that becomes payable on one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    pub day: Date,
+    pub pocket: Pocket,
+    pub lane: u8,
+    pub sums: Sums,
+    pub state: State,
+    /// What its settle came to; on the first lane of an account only.
+    pub outcome: Option<Outcome>,
+}
+
+/// Whether a bucket takes lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Open,
+    Closed,
+    Drained,
+}
+
+/// What a settle came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Paid(Money),
+    Held,
+    Carried,
+}
+
+fn account_key(pocket: &Pocket) -> Key {
+    Key::new(
+        format!("A#{}", escaped(pocket.affiliate.as_str())),
+        format!("{}#{}", escaped(pocket.payer.as_str()), pocket.currency),
+    )
+}
+
+fn month_key(pocket: &Pocket, month: Month) -> Key {
+    let payer = escaped(pocket.payer.as_str());
+    Key::new(
+        format!("M#{payer}#{month}#{:02}", pocket.shard()),
+        format!("{}#{}", escaped(pocket.affiliate.as_str()), pocket.currency),
+    )
+}
+
+fn run_key(day: Date) -> Key {
+    Key::new(format!("RUN#{day}"), "CUR")
+}
+
+fn books_key() -> Key {
+    Key::new("BOOKS", "CUR")
+}
+
+fn sums(row: &Row) -> Result<Sums, Damaged> {
+    let mut sums = Sums::default();
+    for kind in Kind::ALL {
+        let one = Sums::of(kind, row.get_number_if(kind.as_str())?.unwrap_or(0));
+        sums = sums
+            .checked_add(one)
+            .expect("one sum of each kind is within the range");
+    }
+    Ok(sums)
+}
+
+fn pocket(row: &Row) -> Result<Pocket, Damaged> {
+    Ok(Pocket {
+        payer: row.parsed("payer", PayerId::parse)?,
+        affiliate: row.parsed("affiliate", AffiliateId::parse)?,
+        currency: row.parsed("currency", Currency::parse)?,
+    })
+}
+
+fn bucket(row: &Row, day: Date) -> Result<Bucket, Damaged> {
+    let pocket = pocket(row)?;
+    let state = row.parsed("state", |text| match text {
+        "open" => Ok(State::Open),
+        "closed" => Ok(State::Closed),
+        "drained" => Ok(State::Drained),
+        _ => Err(()),
+    })?;
+    let outcome = match row.get_text_if("outcome") {
+        None => None,
+        Some("held") => Some(Outcome::Held),
+        Some("carried") => Some(Outcome::Carried),
+        Some(_) => Some(Outcome::Paid(Money::new(
+            row.get_number("payout")?,
+            pocket.currency,
+        ))),
+    };
+    Ok(Bucket {
+        day,
+        sums: sums(row)?,
+        lane: u8::try_from(row.get_number("lane")?).unwrap_or(0),
+        pocket,
+        state,
+        outcome,
+    })
+}
+
+impl Store {
+    /// Opens the books on a day, if they are not open: the first day that has a run.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn open_books(&self, day: Date) -> Result<(), StoreError> {
+        let row = Row::new(&books_key()).text("first", day.to_string());
+        let table = self.core();
+        self.transact(&[Write::Add { table, row }]).await?;
+        Ok(())
+    }
+
+    /// The earliest day whose run is not done; none before anything was set up.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn next_day_to_run(&self) -> Result<Option<Date>, StoreError> {
+        let Some(books) = self.read(&books_key()).await? else {
+            return Ok(None);
+        };
+        match books.get_text_if("done") {
+            None => Ok(Some(books.get_day("first")?)),
+            Some(_) => Ok(Some(crate::period::days_after(books.get_day("done")?, 1))),
+        }
+    }
+
+    /// Begins or resumes a day's run. The epoch that it answers is higher than any before:
+    /// whoever still works under a lower one changes nothing any more.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn begin_run(&self, day: Date) -> Result<i64, StoreError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.tables.core)
+            .set_key(Some(run_key(day).attributes()))
+            .update_expression("ADD epoch :one")
+            .expression_attribute_values(":one", number(1))
+            .return_values(aws_sdk_dynamodb::types::ReturnValue::UpdatedNew)
+            .send()
+            .await?;
+        let row = Row::of(answer.attributes.unwrap_or_default());
+        Ok(row.get_number("epoch")?)
+    }
+
+    /// From here on no bucket of that day can be made.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn close_gates(&self, day: Date) -> Result<(), StoreError> {
+        let closed = self.read(&gate_key(day, SHARDS - 1)).await?;
+        if closed.is_some() {
+            return Ok(());
+        }
+        let gates: Vec<Write> = (0..SHARDS)
+            .map(|shard| Write::Replace {
+                table: self.core(),
+                row: Row::new(&gate_key(day, shard)),
+                condition: "attribute_not_exists(pk) OR attribute_exists(pk)".to_owned(),
+                values: Vec::new(),
+            })
+            .collect();
+        self.transact(&gates).await?;
+        Ok(())
+    }
+
+    /// The buckets of one partition of a day.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn buckets(&self, day: Date, shard: u8) -> Result<Vec<Bucket>, StoreError> {
+        let table = self.core();
+        // `!GATE` sorts before, `~` after every key of a bucket.
+        let rows = self
+            .read_between(&table, &bucket_pk(day, shard), "-", "~")
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|row| bucket(row, day))
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// Closes a bucket for this epoch and reads it then, and not before. None if it is drained
+    /// or a later epoch has it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn close_bucket(
+        &self,
+        open: &Bucket,
+        epoch: i64,
+    ) -> Result<Option<Bucket>, StoreError> {
+        let key = bucket_key(open.day, &open.pocket, open.lane);
+        let close = Write::Change {
+            table: self.core(),
+            key: key.clone(),
+            set: "SET #state = :closed, epoch = :epoch".to_owned(),
+            condition: "#state = :open OR (#state = :closed AND epoch < :epoch)".to_owned(),
+            values: vec![
+                (":closed".into(), text("closed")),
+                (":open".into(), text("open")),
+                (":epoch".into(), number(epoch)),
+            ],
+        };
+        self.transact(&[close]).await?;
+        let Some(row) = self.read(&key).await? else {
+            return Ok(None);
+        };
+        let is_ours = row.get_number_if("epoch")? == Some(epoch);
+        let bucket = bucket(&row, open.day)?;
+        Ok((is_ours && bucket.state == State::Closed).then_some(bucket))
+    }
+
+    /// An account; a new one is empty.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn account(&self, pocket: &Pocket) -> Result<Account, StoreError> {
+        let row = self.read(&account_key(pocket)).await?;
+        Ok(match row {
+            Some(row) => account(&row, pocket.currency)?,
+            None => Account {
+                carry: Money::zero(pocket.currency),
+                lifetime: Sums::default(),
+                through: None,
+                ver: 0,
+                sent_back: 0,
+                settled: 0,
+            },
+        })
+    }
+
+    /// All accounts of an affiliate.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn accounts_of(
+        &self,
+        affiliate: &AffiliateId,
+    ) -> Result<Vec<(Pocket, Account)>, StoreError> {
+        let table = self.core();
+        let pk = format!("A#{}", escaped(affiliate.as_str()));
+        let rows = self.read_between(&table, &pk, "-", "~").await?;
+        let mut accounts = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let pocket = pocket(row)?;
+            let account = account(row, pocket.currency)?;
+            accounts.push((pocket, account));
+        }
+        Ok(accounts)
+    }
+
+    /// The sums of what was booked and no run has taken in yet: the lines after `through`.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn booked_after(
+        &self,
+        pocket: &Pocket,
+        lanes: u8,
+        through: Option<Date>,
+    ) -> Result<Sums, StoreError> {
+        let from = through.map_or_else(|| "-".to_owned(), |day| format!("{day}$"));
+        let table = self.ledger();
+        let mut all = Sums::default();
+        for lane in 0..lanes {
+            let rows = self
+                .read_between(&table, &entries_pk(pocket, lane), &from, "~")
+                .await?;
+            for row in &rows {
+                let kind = row.parsed("kind", |text| Kind::parse(text).ok_or(()))?;
+                let one = Sums::of(kind, row.get_number("effect")?);
+                all = all.checked_add(one).ok_or(StoreError::Contended)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Takes an account's closed buckets of a day in, pays what is due, and remembers when to
+    /// look again: one transaction. False if somebody else did, or has a later epoch.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn settle(
+        &self,
+        buckets: &[Bucket],
+        before: &Account,
+        settled: &Settled,
+        epoch: i64,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut wake_exists = false;
+        for _ in 0..4 {
+            let writes = self.settle_writes(buckets, before, settled, epoch, now, wake_exists);
+            match self.transact(&writes).await? {
+                Sent::Done => return Ok(true),
+                Sent::Failed(reasons) => {
+                    let fixed = writes.len() - wake_count(settled, wake_exists);
+                    if reasons.iter().take(fixed).any(Option::is_some) {
+                        return Ok(false);
+                    }
+                    wake_exists = !wake_exists;
+                }
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    fn settle_writes(
+        &self,
+        buckets: &[Bucket],
+        before: &Account,
+        settled: &Settled,
+        epoch: i64,
+        now: Timestamp,
+        wake_exists: bool,
+    ) -> Vec<Write> {
+        let first = &buckets[0];
+        let (day, pocket) = (first.day, &first.pocket);
+        let mut writes = Vec::with_capacity(buckets.len() + 6);
+        for (place, bucket) in buckets.iter().enumerate() {
+            writes.push(self.drain(bucket, (place == 0).then_some(settled), epoch));
+        }
+        writes.push(self.move_account(pocket, before, settled, day));
+        writes.push(self.add_to_month(buckets, before, settled));
+        if let Some(payout) = settled.payout {
+            let id = pocket.payout_id(day);
+            writes.push(Write::Add {
+                table: self.core(),
+                row: payout_row(&id, pocket, payout, day, now),
+            });
+            let paid = Leg {
+                pocket: pocket.clone(),
+                lane: 0,
+                kind: Kind::Paid,
+                effect: payout.checked_neg().expect("a payout is positive"),
+                payable_on: day,
+                source: id.clone(),
+                number: 0,
+                recorded_at: now,
+                because: serde_json::json!({ "payout": id }),
+            };
+            writes.push(Write::Add {
+                table: self.ledger(),
+                row: entry_row(&paid, day),
+            });
+        }
+        if let Some(wake_on) = settled.wake_on {
+            let key = bucket_key(wake_on, pocket, 0);
+            if wake_exists {
+                writes.push(Write::Check {
+                    table: self.core(),
+                    key,
+                    condition: "#state = :open".to_owned(),
+                    values: vec![(":open".into(), text("open"))],
+                });
+            } else {
+                writes.push(Write::Add {
+                    table: self.core(),
+                    row: bucket_row(wake_on, pocket, 0, Sums::default(), 0),
+                });
+                writes.push(Write::Check {
+                    table: self.core(),
+                    key: gate_key(wake_on, pocket.shard()),
+                    condition: "attribute_not_exists(pk)".to_owned(),
+                    values: Vec::new(),
+                });
+            }
+        }
+        writes
+    }
+
+    fn drain(&self, bucket: &Bucket, settled: Option<&Settled>, epoch: i64) -> Write {
+        let sums = Kind::ALL
+            .iter()
+            .map(|kind| format!(" AND {kind} = :{kind}"))
+            .collect::<String>();
+        let mut values = vec![
+            (":drained".into(), text("drained")),
+            (":closed".into(), text("closed")),
+            (":epoch".into(), number(epoch)),
+        ];
+        for kind in Kind::ALL {
+            values.push((format!(":{kind}"), number(bucket.sums.get(kind))));
+        }
+        let mut set = "SET #state = :drained".to_owned();
+        if let Some(settled) = settled {
+            let outcome = match (settled.payout, settled.held) {
+                (Some(payout), _) => {
+                    set.push_str(", payout = :payout");
+                    values.push((":payout".into(), number(payout.minor())));
+                    "paid"
+                }
+                (None, Some(held)) if held.is_a_hold() => "held",
+                _ => "carried",
+            };
+            set.push_str(", outcome = :outcome");
+            values.push((":outcome".into(), text(outcome)));
+        }
+        Write::Change {
+            table: self.core(),
+            key: bucket_key(bucket.day, &bucket.pocket, bucket.lane),
+            set,
+            condition: format!("#state = :closed AND epoch = :epoch{sums}"),
+            values,
+        }
+    }
+
+    fn move_account(
+        &self,
+        pocket: &Pocket,
+        before: &Account,
+        settled: &Settled,
+        day: Date,
+    ) -> Write {
+        let after = &settled.account;
+        let mut set = "SET ver = :ver, carry = :carry, through = :day, payer = :payer, \
+                       affiliate = :affiliate, currency = :currency"
+            .to_owned();
+        let mut values = vec![
+            (":ver".into(), number(after.ver)),
+            (":carry".into(), number(after.carry.minor())),
+            (":day".into(), text(day.to_string())),
+            (":payer".into(), text(pocket.payer.as_str())),
+            (":affiliate".into(), text(pocket.affiliate.as_str())),
+            (":currency".into(), text(pocket.currency.code())),
+        ];
+        for kind in Kind::ALL {
+            set.push_str(&format!(", {kind} = :{kind}"));
+            values.push((format!(":{kind}"), number(after.lifetime.get(kind))));
+        }
+        let condition = if before.ver == 0 {
+            "attribute_not_exists(pk)".to_owned()
+        } else {
+            values.push((":seen".into(), number(before.ver)));
+            "ver = :seen AND through < :day".to_owned()
+        };
+        Write::Change {
+            table: self.core(),
+            key: account_key(pocket),
+            set,
+            condition,
+            values,
+        }
+    }
+
+    /// The month's row in the making. It is sealed when the month is closed, and then no settle
+    /// of that month is left to be made.
+    fn add_to_month(&self, buckets: &[Bucket], before: &Account, settled: &Settled) -> Write {
+        let first = &buckets[0];
+        let change = |kind: Kind| settled.account.lifetime.get(kind) - before.lifetime.get(kind);
+        let mut values = vec![
+            (":opening".into(), number(before.carry.minor())),
+            (":closing".into(), number(settled.account.carry.minor())),
+            (":payer".into(), text(first.pocket.payer.as_str())),
+            (":affiliate".into(), text(first.pocket.affiliate.as_str())),
+            (":currency".into(), text(first.pocket.currency.code())),
+        ];
+        let mut add = Vec::new();
+        for kind in Kind::ALL {
+            add.push(format!("{kind} :{kind}"));
+            values.push((format!(":{kind}"), number(change(kind))));
+        }
+        Write::Change {
+            table: self.core(),
+            key: month_key(&first.pocket, Month::of(first.day)),
+            set: format!(
+                "SET opening = if_not_exists(opening, :opening), closing = :closing, payer = :payer, \
+                 affiliate = :affiliate, currency = :currency ADD {}",
+                add.join(", ")
+            ),
+            condition: "attribute_not_exists(sealed)".to_owned(),
+            values,
+        }
+    }
+
+    /// Says that a day's run is done, if it is the next one in order.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn finish_run(&self, day: Date) -> Result<(), StoreError> {
+        let done = Write::Change {
+            table: self.core(),
+            key: books_key(),
+            set: "SET done = :day".to_owned(),
+            condition: "attribute_not_exists(done) OR done < :day".to_owned(),
+            values: vec![(":day".into(), text(day.to_string()))],
+        };
+        self.transact(&[done]).await?;
+        Ok(())
+    }
+}
+
+fn wake_count(settled: &Settled, exists: bool) -> usize {
+    match settled.wake_on {
+        None => 0,
+        Some(_) if exists => 1,
+        Some(_) => 2,
+    }
+}
+
+fn account(row: &Row, currency: Currency) -> Result<Account, Damaged> {
+    Ok(Account {
+        carry: Money::new(row.get_number("carry")?, currency),
+        lifetime: sums(row)?,
+        through: Some(row.get_day("through")?),
+        ver: row.get_number("ver")?,
+        sent_back: row.get_number_if("sent_back")?.unwrap_or(0),
+        settled: row.get_number_if("settled")?.unwrap_or(0),
+    })
+}
+
+fn payout_row(id: &str, pocket: &Pocket, amount: Money, day: Date, now: Timestamp) -> Row {
+    let month = Month::of(day);
+    let payer = escaped(pocket.payer.as_str());
+    let affiliate = escaped(pocket.affiliate.as_str());
+    Row::new(&Key::new(format!("P#{id}"), "CUR"))
+        .text("id", id)
+        .text("payer", pocket.payer.as_str())
+        .text("affiliate", pocket.affiliate.as_str())
+        .text("currency", pocket.currency.code())
+        .number("amount", amount.minor())
+        .text("day", day.to_string())
+        .text("state", "approved")
+        .number("ver", 1)
+        .text("created_at", now.to_string())
+        .text("owner_pk", format!("L#payout#{payer}#{month}"))
+        .text("owner_sk", id)
+        .text("affiliate_pk", format!("L#payout#{affiliate}"))
+        .text("affiliate_sk", format!("{day}#{id}"))
+}
