@@ -1,6 +1,7 @@
 //! The two tables: what is asked of them and written to them, through the real SDK.
 
 mod booking;
+mod clicks;
 mod conversions;
 mod records;
 mod runs;
@@ -13,6 +14,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 
+pub use clicks::ClickRecord;
 pub use conversions::{Moved, Recorded, Reversal, Reversed};
 pub use records::{Audit, Created, Replaced, Versioned};
 pub use runs::{Bucket, Outcome as SettleOutcome, State as BucketState};

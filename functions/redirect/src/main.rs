@@ -1,1 +1,13 @@
-fn main() {}
+//! The redirect function on Lambda.
+
+use std::process::ExitCode;
+
+use redirect::Redirect;
+use shared::app::App;
+
+fn main() -> ExitCode {
+    shared::lambda::serve(
+        async || App::from_environment().await.map(Redirect::new),
+        async |state: &Redirect, request| redirect::handle(state, request).await,
+    )
+}

@@ -1,1 +1,7 @@
-//! The one-machine stack.
+//! Clickledger on one machine: all functions behind one front, on an embedded table.
+
+pub mod clock;
+pub mod embedded;
+pub mod front;
+pub mod stack;
+pub mod tables;

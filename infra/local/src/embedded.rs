@@ -1,0 +1,351 @@
+//! The embedded DynamoDB: what stands under the AWS SDK on one machine and in every test.
+//!
+//! The SDK's HTTP client hands each request to an engine in the same process, so keys,
+//! expressions, conditions and the SDK's own retries are the code that runs in production.
+//! On its way a request may be recorded, lost, repeated, refused, or cut off for good.
+
+mod calls;
+mod engine;
+mod faults;
+
+pub use calls::Call;
+pub use faults::{Cut, Fault, Faults};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
+use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use serde_json::Value;
+
+use engine::Answer;
+use faults::{Network, Reply};
+
+/// The embedded DynamoDB. Cheap to clone; clones share the data, the faults and the record.
+#[derive(Clone)]
+pub struct Embedded {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: dynoxide::Database,
+    network: Mutex<Network>,
+    record: Mutex<Record>,
+    /// Held for as long as a clone lives; the system lets go of it when the process dies.
+    _lock: Option<File>,
+}
+
+struct Record {
+    on: bool,
+    calls: Vec<Call>,
+}
+
+/// Why a folder does not open as a table.
+#[derive(Debug)]
+pub enum EmbeddedError {
+    /// Another process, or another `Embedded` in this one, has the folder open.
+    InUse { folder: PathBuf },
+    /// The file is not one the engine wrote, or part of it is gone.
+    Damaged {
+        file: PathBuf,
+        source: dynoxide::DynoxideError,
+    },
+    /// The folder can not be made or written to.
+    Folder {
+        folder: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+impl Embedded {
+    /// A fresh, empty engine that is gone with its last clone.
+    pub fn in_memory() -> Self {
+        let database = dynoxide::Database::memory().expect("SQLite opens in memory");
+        Embedded::over(database, None)
+    }
+
+    /// The engine over a file in this folder. A write that was answered survives `kill -9`.
+    pub fn in_folder(folder: &Path) -> Result<Self, EmbeddedError> {
+        let failed = |source| EmbeddedError::Folder {
+            folder: folder.to_owned(),
+            source,
+        };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let lock = File::create(folder.join("lock")).map_err(failed)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => EmbeddedError::InUse {
+                folder: folder.to_owned(),
+            },
+            TryLockError::Error(source) => failed(source),
+        })?;
+
+        let file = folder.join("tables.sqlite");
+        let database = dynoxide::Database::new(&file.to_string_lossy())
+            .and_then(|database| {
+                // Reads every page of every table, so that a hole shows now and not on pay day.
+                database.table_stats()?;
+                Ok(database)
+            })
+            .map_err(|source| EmbeddedError::Damaged { file, source })?;
+        Ok(Embedded::over(database, Some(lock)))
+    }
+
+    /// A client for one function; every call is recorded under its name.
+    ///
+    /// It retries like the SDK's standard, three attempts in all, but waits about a millisecond
+    /// between them, and has its own retry budget. The SDK's default budget is one for the
+    /// process: tests that run beside each other would decide whether a call is repeated.
+    pub fn client(&self, function: &'static str) -> aws_sdk_dynamodb::Client {
+        static CLIENTS: AtomicU64 = AtomicU64::new(0);
+        let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
+        let budget = RetryPartition::custom(format!("embedded-{number}"))
+            .token_bucket(TokenBucket::unlimited())
+            .build();
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(Credentials::new(
+                "embedded", "embedded", None, None, "embedded",
+            ))
+            .retry_partition(budget)
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(3)
+                    .with_initial_backoff(Duration::from_millis(1))
+                    .with_max_backoff(Duration::from_millis(2)),
+            )
+            .http_client(Connector {
+                embedded: self.clone(),
+                function,
+            })
+            .build();
+        aws_sdk_dynamodb::Client::from_conf(config)
+    }
+
+    /// From now on these faults are injected; `Faults::none()` turns them off.
+    ///
+    /// A repeat that is still under way then arrives all the same.
+    pub fn set_faults(&self, faults: Faults) {
+        self.network().set_faults(faults);
+    }
+
+    /// How often each fault was injected, since this engine was made.
+    pub fn faults_injected(&self) -> BTreeMap<Fault, u64> {
+        self.network().injected()
+    }
+
+    /// Cuts the line at the call with this number, counted from now and from 0. That call and
+    /// all later ones fail, on every client, until [`mend`](Embedded::mend).
+    pub fn cut_at(&self, call: u64, when: Cut) {
+        self.network().cut_at(call, when);
+    }
+
+    /// Ends a cut. True if a call had reached it.
+    pub fn mend(&self) -> bool {
+        self.network().mend()
+    }
+
+    /// How many calls were made since this engine was made, repeats by the SDK and calls that
+    /// failed included, recorded or not.
+    pub fn call_count(&self) -> u64 {
+        self.network().call_count()
+    }
+
+    /// What was called while recording was on, in the order in which the calls ended.
+    pub fn calls(&self) -> Vec<Call> {
+        self.record_kept().calls.clone()
+    }
+
+    /// Forgets the recorded calls.
+    pub fn clear_calls(&self) {
+        self.record_kept().calls.clear();
+    }
+
+    /// Turns recording on or off. It is on at first.
+    pub fn record(&self, on: bool) {
+        self.record_kept().on = on;
+    }
+
+    /// The engine below, past faults and records: for sweeping expired items and reading streams.
+    pub fn engine(&self) -> &dynoxide::Database {
+        &self.inner.database
+    }
+
+    /// Serves the same tables over HTTP, for binaries in other processes, until it is dropped.
+    ///
+    /// What arrives here is neither recorded nor given faults.
+    pub async fn serve(&self, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+        let database = self.inner.database.clone();
+        dynoxide::server::serve_with_shutdown(listener, database, std::future::pending())
+            .await
+            .map_err(std::io::Error::other)
+    }
+
+    fn over(database: dynoxide::Database, lock: Option<File>) -> Self {
+        let record = Record {
+            on: true,
+            calls: Vec::new(),
+        };
+        Embedded {
+            inner: Arc::new(Inner {
+                database,
+                network: Mutex::new(Network::default()),
+                record: Mutex::new(record),
+                _lock: lock,
+            }),
+        }
+    }
+
+    async fn call(
+        &self,
+        function: &'static str,
+        operation: &'static str,
+        mut request: Value,
+    ) -> Result<HttpResponse, ConnectorError> {
+        let plan = self.network().next(operation, &request);
+        // The engine never waits, so without this two tasks would run one after the other.
+        for _ in 0..plan.yields {
+            tokio::task::yield_now().await;
+        }
+        for (operation, request) in plan.repeats {
+            engine::answer(&self.inner.database, operation, request);
+        }
+
+        let recording = self.record_kept().on;
+        let mut call = recording.then(|| Call::of(function, operation, &request));
+        if recording {
+            calls::ask_for_units(operation, &mut request);
+        }
+        let answer = plan
+            .applied
+            .then(|| engine::answer(&self.inner.database, operation, request));
+        if let (Some(call), Some(answer)) = (&mut call, &answer) {
+            call.units_tenths = calls::units_tenths(&answer.body);
+        }
+        self.record_kept().calls.extend(call);
+
+        match (plan.reply, answer) {
+            (Reply::Lost, _) => Err(ConnectorError::io("the request was lost".into())),
+            (Reply::TimedOut, _) => Err(ConnectorError::timeout("the answer was lost".into())),
+            (Reply::Refused(answer), _) | (Reply::Engine, Some(answer)) => response(&answer),
+            (Reply::Engine, None) => unreachable!("only an applied call is answered by the engine"),
+        }
+    }
+
+    fn network(&self) -> MutexGuard<'_, Network> {
+        self.inner
+            .network
+            .lock()
+            .expect("no code panics while it holds the network")
+    }
+
+    fn record_kept(&self) -> MutexGuard<'_, Record> {
+        self.inner
+            .record
+            .lock()
+            .expect("no code panics while it holds the record")
+    }
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Embedded")
+    }
+}
+
+impl fmt::Display for EmbeddedError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EmbeddedError::InUse { folder } => {
+                write!(
+                    formatter,
+                    "`{}` is in use by another process",
+                    folder.display()
+                )
+            }
+            EmbeddedError::Damaged { file, .. } => {
+                write!(formatter, "`{}` is damaged", file.display())
+            }
+            EmbeddedError::Folder { folder, .. } => {
+                write!(formatter, "`{}` can not be used", folder.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for EmbeddedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            EmbeddedError::InUse { .. } => None,
+            EmbeddedError::Damaged { source, .. } => Some(source),
+            EmbeddedError::Folder { source, .. } => Some(source),
+        }
+    }
+}
+
+/// One function's line to the engine.
+#[derive(Debug, Clone)]
+struct Connector {
+    embedded: Embedded,
+    function: &'static str,
+}
+
+impl HttpClient for Connector {
+    fn http_connector(
+        &self,
+        _settings: &HttpConnectorSettings,
+        _components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Connector { embedded, function } = self.clone();
+        HttpConnectorFuture::new(async move {
+            let (operation, request) = parse(&request).map_err(ConnectorError::user)?;
+            embedded.call(function, operation, request).await
+        })
+    }
+}
+
+fn parse(
+    request: &HttpRequest,
+) -> Result<(&'static str, Value), Box<dyn std::error::Error + Send + Sync>> {
+    let target = request.headers().get("x-amz-target").unwrap_or_default();
+    let operation = target
+        .strip_prefix("DynamoDB_20120810.")
+        .and_then(engine::operation)
+        .ok_or_else(|| format!("the embedded table does not know `{target}`"))?;
+    let body = request.body().bytes().ok_or("the body is a stream")?;
+    Ok((operation, serde_json::from_slice(body)?))
+}
+
+fn response(answer: &Answer) -> Result<HttpResponse, ConnectorError> {
+    let status = answer
+        .status
+        .try_into()
+        .expect("the engine answers with a status of HTTP");
+    let mut response = HttpResponse::new(status, SdkBody::from(answer.body.to_string()));
+    response
+        .headers_mut()
+        .insert("content-type", "application/x-amz-json-1.0");
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests;

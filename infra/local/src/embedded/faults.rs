@@ -1,0 +1,246 @@
+//! What may happen to a call between the SDK and the engine, decided by a seed.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::calls;
+use super::engine::Answer;
+
+/// A kind of trouble. Only reads and writes of items meet any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// Not applied; the SDK sees an I/O error.
+    RequestLost,
+    /// Applied; the SDK sees a timeout.
+    AnswerLost,
+    /// A write is applied and answered, and arrives once more 1 to 8 calls later.
+    LateRepeat,
+    /// Not applied; `ProvisionedThroughputExceededException`.
+    Throttled,
+    /// Not applied; a transaction is cancelled with `TransactionConflict` for its first member,
+    /// a single write gets a `TransactionConflictException`. The engine never does this itself.
+    Conflict,
+    /// `InternalServerError`. As on AWS it says nothing about whether the call was applied: a
+    /// coin decides.
+    ServerError,
+}
+
+/// Which faults, and how often. The same seed and the same calls give the same faults.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Faults {
+    seed: u64,
+    per_mille: BTreeMap<Fault, u16>,
+}
+
+impl Faults {
+    /// No trouble at all.
+    pub fn none() -> Faults {
+        Faults::default()
+    }
+
+    /// A seed, and no fault yet: it changes only the order in which waiting tasks go on.
+    pub fn seeded(seed: u64) -> Faults {
+        Faults {
+            seed,
+            ..Faults::default()
+        }
+    }
+
+    /// Adds a kind of fault that meets this many of a thousand calls.
+    pub fn with(mut self, fault: Fault, per_mille: u16) -> Faults {
+        self.per_mille.insert(fault, per_mille);
+        self
+    }
+}
+
+/// On which side of its effect a call is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The call is not applied.
+    Before,
+    /// The call is applied, and nobody learns of it.
+    After,
+}
+
+/// Everything between the SDK and the engine.
+#[derive(Default)]
+pub(super) struct Network {
+    calls: u64,
+    faults: Faults,
+    injected: BTreeMap<Fault, u64>,
+    late: Vec<(u64, Request)>,
+    cut: Option<(u64, Cut)>,
+    down: bool,
+}
+
+type Request = (&'static str, Value);
+
+/// What happens to one call.
+pub(super) struct Plan {
+    /// Repeats of earlier calls that arrive before it.
+    pub repeats: Vec<Request>,
+    /// How often other tasks come first.
+    pub yields: u64,
+    pub applied: bool,
+    pub reply: Reply,
+}
+
+/// What the SDK gets to see.
+pub(super) enum Reply {
+    Engine,
+    Lost,
+    TimedOut,
+    Refused(Answer),
+}
+
+impl Network {
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.faults = faults;
+    }
+
+    pub fn injected(&self) -> BTreeMap<Fault, u64> {
+        self.injected.clone()
+    }
+
+    pub fn call_count(&self) -> u64 {
+        self.calls
+    }
+
+    pub fn cut_at(&mut self, call: u64, when: Cut) {
+        self.cut = Some((self.calls + call, when));
+    }
+
+    pub fn mend(&mut self) -> bool {
+        self.cut = None;
+        std::mem::take(&mut self.down)
+    }
+
+    pub fn next(&mut self, operation: &'static str, request: &Value) -> Plan {
+        let number = self.calls;
+        self.calls += 1;
+        let (applied, reply) = match self.cut {
+            _ if self.down => (false, Reply::Lost),
+            Some((at, when)) if at <= number => {
+                self.down = true;
+                match when {
+                    Cut::Before => (false, Reply::Lost),
+                    Cut::After => (true, Reply::TimedOut),
+                }
+            }
+            _ => self.trouble(number, operation, request),
+        };
+        Plan {
+            repeats: if self.down {
+                Vec::new()
+            } else {
+                self.due(number)
+            },
+            yields: 1 + self.extra_yields(),
+            applied,
+            reply,
+        }
+    }
+
+    fn trouble(&mut self, number: u64, operation: &'static str, request: &Value) -> (bool, Reply) {
+        let Some(fault) = self.draw(operation) else {
+            return (true, Reply::Engine);
+        };
+        *self.injected.entry(fault).or_default() += 1;
+        match fault {
+            Fault::RequestLost => (false, Reply::Lost),
+            Fault::AnswerLost => (true, Reply::TimedOut),
+            Fault::LateRepeat => {
+                let due = number + 1 + self.random() % 8;
+                self.late.push((due, (operation, request.clone())));
+                (true, Reply::Engine)
+            }
+            Fault::Throttled => (
+                false,
+                refused(400, "ProvisionedThroughputExceededException"),
+            ),
+            Fault::Conflict => (false, conflict(operation, request)),
+            Fault::ServerError => (self.random() % 2 == 0, refused(500, "InternalServerError")),
+        }
+    }
+
+    fn draw(&mut self, operation: &str) -> Option<Fault> {
+        let chances = self.faults.per_mille.clone();
+        let mut possible = chances
+            .into_iter()
+            .filter(|(fault, _)| fault.can_meet(operation));
+        possible.find_map(|(fault, per_mille)| {
+            (self.random() % 1000 < u64::from(per_mille)).then_some(fault)
+        })
+    }
+
+    fn due(&mut self, number: u64) -> Vec<Request> {
+        let due = self.late.extract_if(.., |(due, _)| *due <= number);
+        due.map(|(_, request)| request).collect()
+    }
+
+    fn extra_yields(&mut self) -> u64 {
+        if self.faults == Faults::none() {
+            return 0;
+        }
+        self.random() % 3
+    }
+
+    /// The next number of splitmix64.
+    fn random(&mut self) -> u64 {
+        self.faults.seed = self.faults.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.faults.seed;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+impl Fault {
+    fn can_meet(self, operation: &str) -> bool {
+        let one_write = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem");
+        match self {
+            Fault::LateRepeat => {
+                one_write || matches!(operation, "TransactWriteItems" | "BatchWriteItem")
+            }
+            Fault::Conflict => {
+                one_write || matches!(operation, "TransactWriteItems" | "TransactGetItems")
+            }
+            _ => calls::is_on_items(operation),
+        }
+    }
+}
+
+fn refused(status: u16, code: &str) -> Reply {
+    Reply::Refused(Answer {
+        status,
+        body: json!({
+            "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"),
+            "message": "injected by the embedded table",
+        }),
+    })
+}
+
+fn conflict(operation: &str, request: &Value) -> Reply {
+    if !operation.starts_with("Transact") {
+        return refused(400, "TransactionConflictException");
+    }
+    let reasons: Vec<Value> = calls::members(request)
+        .enumerate()
+        .map(|(index, _)| match index {
+            0 => json!({
+                "Code": "TransactionConflict",
+                "Message": "Transaction is ongoing for the item",
+            }),
+            _ => json!({ "Code": "None" }),
+        })
+        .collect();
+    Reply::Refused(Answer {
+        status: 400,
+        body: json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+            "Message": "injected by the embedded table",
+            "CancellationReasons": reasons,
+        }),
+    })
+}

@@ -1,0 +1,242 @@
+//! The functions side by side, on one table and one clock.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::error::BoxError;
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use redirect::Redirect;
+use serde_json::json;
+use shared::app::App;
+use shared::http_types::{Fields, Problem, Request, Response};
+use shared::keys::KeyRing;
+use shared::lambda::Schedule;
+use shared::period::{day_of, start_of};
+use shared::rights::{ApiKey, KeyText};
+use shared::store::{Audit, Store};
+use tokio::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::embedded::Embedded;
+use crate::tables;
+
+/// At this hour (UTC) the run of the day before is due.
+const DUE_HOUR: i64 = 1;
+
+/// Every function, as Lambda would run it, without Lambda.
+#[derive(Debug)]
+pub struct Stack {
+    pub table: Embedded,
+    pub clock: Clock,
+    pub app: App,
+    redirect: Redirect,
+    postback: App,
+    payout: App,
+    console: App,
+    /// Off: daily runs are asked for.
+    has_schedule: bool,
+    /// One at a time: the clock's jumps and the daily runs that fall due by themselves.
+    schedule: Mutex<Timestamp>,
+}
+
+/// How a stack is started.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// None: in memory.
+    pub folder: Option<&'a Path>,
+    pub now: Timestamp,
+    pub public_url: &'a str,
+    pub admin_key: Option<&'a str>,
+    pub has_schedule: bool,
+}
+
+impl Stack {
+    /// Opens or makes the table, the keys and the first admin's key, which is answered.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub async fn start(start: &Start<'_>) -> Result<(Self, String), BoxError> {
+        let table = match start.folder {
+            None => Embedded::in_memory(),
+            Some(folder) => Embedded::in_folder(folder)?,
+        };
+        let names = tables::names();
+        tables::create(&table.client("setup"), &names).await?;
+        let keys = Arc::new(key_ring(start.folder)?);
+        let app = |function: &'static str| App {
+            store: Store::new(table.client(function), names.clone()),
+            keys: Arc::clone(&keys),
+            public_url: start.public_url.to_owned(),
+            fallback_url: None,
+            is_one_machine: true,
+        };
+        let file = start.folder.map(|folder| folder.join("clock"));
+        let clock = Clock::starting(start.now, file);
+        let admin_key = admin_key(&app("setup"), start, clock.now()).await?;
+        let stack = Self {
+            app: app("setup"),
+            redirect: Redirect::new(app("redirect")),
+            postback: app("postback"),
+            payout: app("payout"),
+            console: app("console"),
+            has_schedule: start.has_schedule,
+            schedule: Mutex::new(clock.now()),
+            table,
+            clock,
+        };
+        Ok((stack, admin_key))
+    }
+
+    /// Answers one request; its `now` is the clock's.
+    pub async fn handle(&self, mut request: Request) -> Response {
+        request.now = self.clock.now();
+        let path = request.path.clone();
+        let is_under = |root: &str| {
+            path.strip_prefix(root)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if is_under("/dev") {
+            return self.dev(&request).await.into();
+        }
+        if is_under("/r") || is_under("/i") {
+            redirect::handle(&self.redirect, request).await
+        } else if is_under("/postback") {
+            postback::handle(&self.postback, request).await
+        } else if is_under("/api/v1/payout-runs") {
+            payout::handle(&self.payout, request).await
+        } else {
+            console::handle(&self.console, request).await
+        }
+    }
+
+    async fn dev(&self, request: &Request) -> Result<Response, Problem> {
+        match (&request.method, request.path.as_str()) {
+            (&Method::GET, "/dev/health") => {
+                Ok(Response::json(StatusCode::OK, &json!({"status": "ready"})))
+            }
+            (&Method::GET, "/dev/clock") => Ok(self.time()),
+            (&Method::POST, "/dev/clock") => {
+                let mut fields = Fields::from_json(&request.body)?;
+                let now = fields
+                    .instant("now")?
+                    .ok_or_else(|| Problem::invalid("parameter_missing", "now"))?;
+                fields.finish()?;
+                self.move_to(now).await?;
+                Ok(self.time())
+            }
+            (_, "/dev/health") => Err(Problem::method_not_allowed("GET")),
+            (_, "/dev/clock") => Err(Problem::method_not_allowed("GET, POST")),
+            _ => Err(Problem::not_found()),
+        }
+    }
+
+    fn time(&self) -> Response {
+        let now = self.clock.now().to_string();
+        Response::json(StatusCode::OK, &json!({ "now": now }))
+    }
+
+    /// Moves the clock, and on the way makes every run that falls due, in order.
+    async fn move_to(&self, to: Timestamp) -> Result<(), Problem> {
+        let mut seen = self.schedule.lock().await;
+        if to < self.clock.now() {
+            return Err(Problem::invalid("clock_backwards", "now"));
+        }
+        if self.has_schedule {
+            self.run_due(*seen, to).await?;
+        }
+        *seen = to;
+        // A moment passed while the runs were made: then it is later than asked for already.
+        drop(self.clock.move_to(to));
+        drop(self.clock.keep());
+        Ok(())
+    }
+
+    /// Makes the runs that fall due as real time passes, for as long as the stack runs.
+    pub async fn keep_schedule(&self) {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            let mut seen = self.schedule.lock().await;
+            let now = self.clock.now();
+            if self.has_schedule && self.run_due(*seen, now).await.is_ok() {
+                *seen = now;
+            }
+        }
+    }
+
+    /// The runs due after `from`, up to and including `to`.
+    async fn run_due(&self, from: Timestamp, to: Timestamp) -> Result<(), Problem> {
+        let mut day = day_of(from);
+        loop {
+            let due = start_of(day)
+                .checked_add(jiff::SignedDuration::from_hours(DUE_HOUR))
+                .unwrap_or(Timestamp::MAX);
+            if to < due {
+                return Ok(());
+            }
+            if from < due {
+                drop(self.clock.move_to(due));
+                let schedule = Schedule {
+                    day: None,
+                    scheduled_time: due,
+                };
+                payout::scheduled(&self.payout, &schedule)
+                    .await
+                    .map_err(shared::app::unavailable)?;
+            }
+            day = shared::period::days_after(day, 1);
+        }
+    }
+}
+
+/// The keys in the folder; new ones are readable by their owner alone.
+fn key_ring(folder: Option<&Path>) -> Result<KeyRing, BoxError> {
+    let Some(folder) = folder else {
+        return Ok(KeyRing::generate("local", shared::app::random())?.0);
+    };
+    let file = folder.join("keys.json");
+    if file.exists() {
+        return Ok(KeyRing::parse(&std::fs::read_to_string(file)?)?);
+    }
+    let (ring, text) = KeyRing::generate("local", shared::app::random())?;
+    write_secret(&file, &text)?;
+    Ok(ring)
+}
+
+/// The first admin's key: the one that is given, else the folder's, else a new one.
+async fn admin_key(app: &App, start: &Start<'_>, now: Timestamp) -> Result<String, BoxError> {
+    let file = start.folder.map(|folder| folder.join("admin-key"));
+    let kept = file
+        .as_ref()
+        .and_then(|file| std::fs::read_to_string(file).ok());
+    let text = match (start.admin_key, kept) {
+        (Some(given), _) => given.to_owned(),
+        (None, Some(kept)) => kept,
+        (None, None) => KeyText::new(&shared::app::random()).text,
+    };
+    let key =
+        KeyText::given(&text).ok_or("the admin key must be 32 to 128 visible ASCII characters")?;
+    let audit = Audit {
+        key: "start".to_owned(),
+        person: "operator".to_owned(),
+        what: "create key".to_owned(),
+        reason: None,
+    };
+    app.store
+        .create(&ApiKey::admin(&key, "operator"), now, &audit)
+        .await?;
+    app.store.open_books(day_of(now)).await?;
+    if let Some(file) = file {
+        write_secret(&file, &text)?;
+    }
+    Ok(text)
+}
+
+fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(file)?.write_all(text.as_bytes())
+}
