@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 
 pub use clicks::ClickRecord;
-pub use conversions::{Moved, Recorded, Reversal, Reversed};
+pub use conversions::{ConversionsOf, Moved, Recorded, Reversal, Reversed};
 pub use records::{Audit, Created, Replaced, Versioned};
 pub use runs::{Bucket, Outcome as SettleOutcome, State as BucketState};
 pub use schema::{CORE_INDEXES, Damaged, Key, Row};

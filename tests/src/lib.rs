@@ -1,1 +1,235 @@
 //! What the tests share: a stack to talk to and a clock to turn.
+
+pub mod emulator;
+
+use bytes::Bytes;
+use clickledger::stack::{Stack, Start};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use shared::http_types::{Request, Response};
+
+/// A browser of today.
+pub const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0";
+
+/// One shop, one program, one affiliate, on a stack of its own.
+pub struct World {
+    pub stack: Stack,
+    pub admin: String,
+    pub token: String,
+}
+
+/// What came back: the status and the body, if it is JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+}
+
+impl World {
+    /// A stack in memory that starts at this instant and runs days when asked to.
+    pub async fn empty(now: &str) -> Self {
+        let start = Start {
+            folder: None,
+            now: now.parse().expect("the test names an instant"),
+            public_url: "http://127.0.0.1:8787",
+            admin_key: None,
+            has_schedule: true,
+        };
+        let (stack, admin) = Stack::start(&start)
+            .await
+            .expect("a stack in memory starts");
+        Self {
+            stack,
+            admin,
+            token: String::new(),
+        }
+    }
+
+    /// Shop `shop`, program `shoes` (10 %, no hold, EUR, active), affiliate `anna` with link
+    /// `anna-shoes`, paid daily.
+    pub async fn with_shop(now: &str) -> Self {
+        let mut world = Self::empty(now).await;
+        let shop = world
+            .post("merchants", json!({"id": "shop", "name": "Shop"}))
+            .await;
+        assert_eq!(shop.status, 201, "{shop:?}");
+        world.token = shop.body["secret"]["postback_token"]
+            .as_str()
+            .expect("a new merchant has a token")
+            .to_owned();
+        world
+            .made(
+                "programs",
+                json!({
+                    "id": "shoes", "merchant": "shop", "name": "Shoes", "currency": "EUR",
+                    "destination": "https://shop.example/", "hold_days": 0, "status": "active",
+                    "override": "a test of its own", "commission": [{"type": "percent", "percent": "10"}],
+                }),
+            )
+            .await;
+        world
+            .made(
+                "affiliates",
+                json!({
+                    "id": "anna", "name": "Anna", "email": "anna@example.com", "country": "DE",
+                    "payout": {"currency": "EUR", "method": "manual", "schedule": "daily"},
+                }),
+            )
+            .await;
+        let link = json!({"slug": "anna-shoes", "program": "shoes", "affiliate": "anna"});
+        world.made("links", link).await;
+        world
+    }
+
+    /// One request, as the front would hand it on.
+    pub async fn send(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Response {
+        let (path, query) = path_and_query
+            .split_once('?')
+            .unwrap_or((path_and_query, ""));
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).expect("the test names a header"),
+                HeaderValue::from_str(value).expect("the test gives a header's value"),
+            );
+        }
+        let request = Request {
+            method,
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers: map,
+            body,
+            now: Timestamp::UNIX_EPOCH,
+            https: false,
+            country: None,
+        };
+        self.stack.handle(request).await
+    }
+
+    async fn api(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
+        let bearer = format!("Bearer {}", self.admin);
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend_from_slice(headers);
+        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        answer(
+            &self
+                .send(method, &format!("/api/v1/{path}"), &all, body)
+                .await,
+        )
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.api(Method::GET, path, &[], None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.api(Method::POST, path, &[], Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, version: u32, body: Value) -> Answer {
+        let etag = format!("\"{version}\"");
+        self.api(Method::PATCH, path, &[("if-match", &etag)], Some(body))
+            .await
+    }
+
+    /// Makes something, which must be new.
+    pub async fn made(&self, resource: &str, body: Value) -> Value {
+        let made = self.post(resource, body).await;
+        assert_eq!(made.status, 201, "{resource}: {made:?}");
+        made.body
+    }
+
+    /// Turns the clock, and makes every run that falls due.
+    pub async fn turn_to(&self, now: &str) {
+        let body = json!({ "now": now }).to_string().into();
+        let turned = self.send(Method::POST, "/dev/clock", &[], body).await;
+        assert_eq!(turned.status, 200, "{now}");
+    }
+
+    /// Follows a link as a browser does, and answers the click id that the shop gets.
+    pub async fn click(&self, slug: &str) -> String {
+        let response = self.visit(slug, BROWSER).await;
+        assert_eq!(response.status, 302, "{slug}");
+        click_id(&response)
+    }
+
+    pub async fn visit(&self, path: &str, user_agent: &str) -> Response {
+        let headers = [("user-agent", user_agent)];
+        self.send(Method::GET, &format!("/r/{path}"), &headers, Bytes::new())
+            .await
+    }
+
+    /// Tells of a result, as a shop's server does.
+    pub async fn postback(&self, mut body: Value) -> Answer {
+        body["token"] = json!(self.token);
+        self.json("/postback", &body).await
+    }
+
+    /// Takes something back.
+    pub async fn reversal(&self, mut body: Value) -> Answer {
+        body["token"] = json!(self.token);
+        self.json("/postback/reversal", &body).await
+    }
+
+    async fn json(&self, path: &str, body: &Value) -> Answer {
+        let headers = [("content-type", "application/json")];
+        answer(
+            &self
+                .send(Method::POST, path, &headers, body.to_string().into())
+                .await,
+        )
+    }
+
+    /// The only balance of an affiliate; the identity must hold.
+    pub async fn balance(&self, affiliate: &str) -> Value {
+        let answer = self.get(&format!("affiliates/{affiliate}/balances")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let balance = answer.body["items"][0].clone();
+        let cents = |name: &str| -> i64 {
+            let text = balance[name]
+                .as_str()
+                .unwrap_or_else(|| panic!("no {name} in {balance}"));
+            text.replace('.', "").parse().expect("an amount is digits")
+        };
+        assert_eq!(
+            cents("on_hold") + cents("payable") + cents("in_payout") + cents("paid"),
+            cents("earned") - cents("reversed") + cents("adjustments") - cents("withheld"),
+            "{balance}"
+        );
+        balance
+    }
+}
+
+/// The status and the JSON of an answer.
+#[must_use]
+pub fn answer(response: &Response) -> Answer {
+    Answer {
+        status: response.status.as_u16(),
+        body: serde_json::from_slice(&response.body).unwrap_or(Value::Null),
+    }
+}
+
+/// The click id at the end of a redirect's location.
+#[must_use]
+pub fn click_id(response: &Response) -> String {
+    let location = response.headers["location"]
+        .to_str()
+        .expect("a location is ASCII");
+    let (_, id) = location
+        .rsplit_once("click_id=")
+        .expect("the id comes last");
+    id.to_owned()
+}

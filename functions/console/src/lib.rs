@@ -1,1 +1,64 @@
-//! The console function.
+//! The console function: the set-up and what became of the money, as JSON.
+
+mod balances;
+mod conversions;
+mod keys;
+mod resources;
+mod secrets;
+mod serve;
+
+use http::Method;
+use shared::app::App;
+use shared::http_types::{Problem, Request, Response};
+use shared::rights::Caller;
+use shared::setup::{Affiliate, Enrolment, Link, Merchant, Payer, Program};
+
+/// Answers one request.
+pub async fn handle(app: &App, request: Request) -> Response {
+    answer(app, &request).await.into()
+}
+
+async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
+    let segments = request.segments().ok_or_else(Problem::not_found)?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let ["api", "v1", rest @ ..] = segments.as_slice() else {
+        return Err(Problem::not_found());
+    };
+    let caller = app.caller(request).await?;
+    match rest {
+        ["payers", rest @ ..] => serve::serve::<Payer>(app, request, &caller, rest).await,
+        ["merchants", id, "secrets", rest @ ..] => {
+            secrets::serve(app, request, &caller, id, rest).await
+        }
+        ["merchants", rest @ ..] => serve::serve::<Merchant>(app, request, &caller, rest).await,
+        ["programs", rest @ ..] => serve::serve::<Program>(app, request, &caller, rest).await,
+        ["affiliates", id, "balances"] => {
+            only(request, Method::GET, "GET")?;
+            balances::balances(app, request, &caller, id).await
+        }
+        ["affiliates", rest @ ..] => serve::serve::<Affiliate>(app, request, &caller, rest).await,
+        ["enrolments", rest @ ..] => serve::serve::<Enrolment>(app, request, &caller, rest).await,
+        ["links", rest @ ..] => serve::serve::<Link>(app, request, &caller, rest).await,
+        ["conversions", rest @ ..] => conversions::serve(app, request, &caller, rest).await,
+        ["keys", rest @ ..] => keys::serve(app, request, &caller, rest).await,
+        _ => Err(Problem::not_found()),
+    }
+}
+
+/// Refuses another method.
+fn only(request: &Request, method: Method, allow: &'static str) -> Result<(), Problem> {
+    if request.method == method {
+        Ok(())
+    } else {
+        Err(Problem::method_not_allowed(allow))
+    }
+}
+
+fn audit(caller: &Caller, what: String, reason: Option<String>) -> shared::store::Audit {
+    shared::store::Audit {
+        key: caller.key.to_string(),
+        person: caller.person.clone(),
+        what,
+        reason,
+    }
+}

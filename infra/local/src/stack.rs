@@ -146,10 +146,16 @@ impl Stack {
             self.run_due(*seen, to).await?;
         }
         *seen = to;
-        // A moment passed while the runs were made: then it is later than asked for already.
-        drop(self.clock.move_to(to));
+        self.forward(to);
         drop(self.clock.keep());
         Ok(())
+    }
+
+    /// While runs were made time went on, so it may be later than that already.
+    fn forward(&self, to: Timestamp) {
+        if self.clock.move_to(to).is_err() {
+            tracing::debug!(to = %to, "the clock is past this instant already");
+        }
     }
 
     /// Makes the runs that fall due as real time passes, for as long as the stack runs.
@@ -175,7 +181,7 @@ impl Stack {
                 return Ok(());
             }
             if from < due {
-                drop(self.clock.move_to(due));
+                self.forward(due);
                 let schedule = Schedule {
                     day: None,
                     scheduled_time: due,

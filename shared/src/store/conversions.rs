@@ -6,15 +6,23 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::booking::Booked;
+use super::records::Index;
 use super::schema::escaped;
 use super::transaction::{Outcome, Write, number, text};
 use super::{Damaged, Key, Row, Store, StoreError};
 use crate::conversion::{Conversion, Credit, OrderKey, Refusal, Status};
-use crate::http_types::{parse_day, parse_instant};
-use crate::ids::{AffiliateId, PayerId, ProgramId};
+use crate::http_types::{Cursor, Page, parse_day, parse_instant};
+use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
 use crate::ledger::{Kind, Leg, Pocket};
 use crate::money::{Currency, Money, Rounding};
 use crate::period::day_of;
+
+/// Whose conversions are listed.
+#[derive(Debug, Clone, Copy)]
+pub enum ConversionsOf<'a> {
+    Merchant(&'a MerchantId),
+    Affiliate(&'a AffiliateId),
+}
 
 /// What became of a new conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +104,28 @@ fn write(conversion: &Conversion) -> Row {
         .number("ver", conversion.ver)
         .json("credits", &credits)
         .json("why", &conversion.why);
-    match conversion.amount {
+    let row = match conversion.amount {
         Some(amount) => row.number("amount", amount.minor()),
+        None => row,
+    };
+    let order = format!(
+        "{:013}#{}",
+        conversion.recorded_at.as_millisecond(),
+        key.conversion_id()
+    );
+    let row = row
+        .text(
+            "owner_pk",
+            format!("L#conversion#{}", escaped(key.merchant.as_str())),
+        )
+        .text("owner_sk", &order);
+    match conversion.credits.first() {
+        Some(credit) => row
+            .text(
+                "affiliate_pk",
+                format!("L#conversion#{}", escaped(credit.affiliate.as_str())),
+            )
+            .text("affiliate_sk", order),
         None => row,
     }
 }
@@ -146,7 +174,7 @@ fn read(row: &Row) -> Result<Conversion, Damaged> {
     };
     Ok(Conversion {
         key: OrderKey {
-            merchant: row.parsed("merchant", crate::ids::MerchantId::parse)?,
+            merchant: row.parsed("merchant", MerchantId::parse)?,
             program,
             order_id: row.get_text("order_id")?.to_owned(),
             goal: row.get_text("goal")?.to_owned(),
@@ -229,6 +257,25 @@ impl Store {
         let is_conversion = |row: &&Row| row.get_text("sk").is_ok_and(|sk| !sk.contains('#'));
         let conversions = rows.iter().filter(is_conversion).map(read);
         Ok(conversions.collect::<Result<_, _>>()?)
+    }
+
+    /// Part of the conversions of a merchant or of an affiliate, oldest first. A view.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn conversions_listed(
+        &self,
+        list: &ConversionsOf<'_>,
+        page: &Page,
+    ) -> Result<(Vec<Conversion>, Option<Cursor>), StoreError> {
+        let (index, pk) = match list {
+            ConversionsOf::Merchant(id) => (Index::ByOwner, escaped(id.as_str())),
+            ConversionsOf::Affiliate(id) => (Index::ByAffiliate, escaped(id.as_str())),
+        };
+        let (rows, next) = self
+            .listed(index, &format!("L#conversion#{pk}"), page)
+            .await?;
+        Ok((rows.iter().map(read).collect::<Result<_, _>>()?, next))
     }
 
     /// Records a conversion once and for ever, with its lines if it is approved. An order that

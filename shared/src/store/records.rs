@@ -23,6 +23,13 @@ pub struct Versioned<R> {
     pub since: Timestamp,
 }
 
+/// One of the core table's indexes, by its place in [`super::CORE_INDEXES`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Index {
+    ByOwner,
+    ByAffiliate,
+}
+
 /// What became of a new record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created<R> {
@@ -256,16 +263,28 @@ impl Store {
         owner: Option<&str>,
         page: &Page,
     ) -> Result<(Vec<Versioned<R>>, Option<Cursor>), StoreError> {
-        let (index, pk_name, sk_name, pk) = match owner {
-            None => ("by_owner", "owner_pk", "owner_sk", format!("L#{}", R::KIND)),
+        let (index, pk) = match owner {
+            None => (Index::ByOwner, format!("L#{}", R::KIND)),
             Some(owner) => (
-                "by_affiliate",
-                "affiliate_pk",
-                "affiliate_sk",
+                Index::ByAffiliate,
                 format!("L#{}#{}", R::KIND, escaped(owner)),
             ),
         };
-        let after = page.after.as_ref().map_or("", Cursor::key);
+        let (rows, next) = self.listed(index, &pk, page).await?;
+        let records = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok((records, next))
+    }
+
+    /// Part of an index's partition, in order, with where it goes on.
+    pub(super) async fn listed(
+        &self,
+        index: Index,
+        pk: &str,
+        page: &Page,
+    ) -> Result<(Vec<Row>, Option<Cursor>), StoreError> {
+        let (name, pk_name, sk_name) = super::CORE_INDEXES[index as usize];
+        // No sort key is shorter than one digit.
+        let after = page.after.as_ref().map_or("!", Cursor::key);
         let mut rows: Vec<Row> = Vec::new();
         let mut start: Option<HashMap<String, AttributeValue>> = None;
         loop {
@@ -273,14 +292,10 @@ impl Store {
                 .client
                 .query()
                 .table_name(&self.tables.core)
-                .index_name(index)
+                .index_name(name)
                 .key_condition_expression(format!("{pk_name} = :pk AND {sk_name} > :after"))
-                .expression_attribute_values(":pk", text(&pk))
-                // No sort key is shorter than one digit.
-                .expression_attribute_values(
-                    ":after",
-                    text(if after.is_empty() { "!" } else { after }),
-                )
+                .expression_attribute_values(":pk", text(pk))
+                .expression_attribute_values(":after", text(after))
                 .limit(i32::try_from(page.limit + 1).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(start)
                 .send()
@@ -297,7 +312,6 @@ impl Store {
             Some(last) if has_more => Some(Cursor::after(last.get_text(sk_name)?)),
             _ => None,
         };
-        let records = rows.iter().map(read).collect::<Result<_, _>>()?;
-        Ok((records, next))
+        Ok((rows, next))
     }
 }

@@ -487,6 +487,39 @@ impl Store {
         }
     }
 
+    /// Makes sure that an account is looked at by the run of `day`, or of the next open day.
+    /// To be called before the change that makes it worth a look: the run of a day reads what
+    /// was in force at the day's end.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn wake(&self, pocket: &Pocket, day: Date) -> Result<(), StoreError> {
+        let mut day = day;
+        for _ in 0..4 {
+            let writes = [
+                Write::Add {
+                    table: self.core(),
+                    row: bucket_row(day, pocket, 0, Sums::default(), 0),
+                },
+                Write::Check {
+                    table: self.core(),
+                    key: gate_key(day, pocket.shard()),
+                    condition: "attribute_not_exists(pk)".to_owned(),
+                    values: Vec::new(),
+                },
+            ];
+            let Sent::Failed(reasons) = self.transact(&writes).await? else {
+                return Ok(());
+            };
+            let is_gate_open = reasons.get(1).is_some_and(Option::is_none);
+            if is_gate_open {
+                return Ok(());
+            }
+            day = crate::period::days_after(day, 1);
+        }
+        Err(StoreError::Contended)
+    }
+
     /// Says that a day's run is done, if it is the next one in order.
     ///
     /// # Errors

@@ -160,7 +160,10 @@ impl Network {
                 refused(400, "ProvisionedThroughputExceededException"),
             ),
             Fault::Conflict => (false, conflict(operation, request)),
-            Fault::ServerError => (self.random() % 2 == 0, refused(500, "InternalServerError")),
+            Fault::ServerError => (
+                self.random().is_multiple_of(2),
+                refused(500, "InternalServerError"),
+            ),
         }
     }
 

@@ -297,7 +297,7 @@ async fn a_folder_keeps_its_items_and_lets_one_in() {
 #[tokio::test]
 async fn a_damaged_file_is_not_opened() {
     // In the header, and in the pages that hold the items.
-    for (from, length) in [(0, 64), (4096, usize::MAX)] {
+    for (from, length) in [(0_usize, 64), (4096, usize::MAX)] {
         let folder = tempfile::tempdir().unwrap();
         let embedded = Embedded::in_folder(folder.path()).unwrap();
         let client = with_table(&embedded).await;

@@ -1,0 +1,162 @@
+//! What an affiliate has, payer by payer and currency by currency.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use shared::app::{App, unavailable};
+use shared::conversion::Status;
+use shared::http_types::{Page, Problem, Request, Response};
+use shared::ids::AffiliateId;
+use shared::ledger::{Kind, Pocket};
+use shared::money::Money;
+use shared::payout::{held, next_pay_day};
+use shared::period::day_of;
+use shared::rights::{Action, Caller};
+use shared::setup::{Affiliate, Enrolment, Merchant, Program};
+use shared::store::ConversionsOf;
+
+use crate::serve::visible;
+
+/// `GET /api/v1/affiliates/{id}/balances`
+pub async fn balances(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+    id: &str,
+) -> Result<Response, Problem> {
+    let affiliate = visible::<Affiliate>(app, caller, id, Action::ReadBalances).await?;
+    let affiliate = affiliate.record;
+    let mut items = Vec::new();
+    for (pocket, pending) in pockets(app, &affiliate.id).await? {
+        items.push(balance(app, request, &affiliate, &pocket, pending).await?);
+    }
+    Ok(Response::json(StatusCode::OK, &json!({ "items": items })))
+}
+
+/// Every pocket that may hold something, with what waits for approval, in minor units.
+async fn pockets(app: &App, id: &AffiliateId) -> Result<BTreeMap<Pocket, i64>, Problem> {
+    let mut pockets: BTreeMap<Pocket, i64> = BTreeMap::new();
+    for (pocket, _) in app.store.accounts_of(id).await.map_err(unavailable)? {
+        pockets.insert(pocket, 0);
+    }
+    let start = Page {
+        limit: 200,
+        after: None,
+    };
+
+    let mut page = start.clone();
+    loop {
+        let (enrolments, next) = app
+            .store
+            .records::<Enrolment>(Some(id.as_str()), &page)
+            .await
+            .map_err(unavailable)?;
+        for enrolment in enrolments {
+            if let Some(pocket) = pocket_of(app, &enrolment.record).await? {
+                pockets.entry(pocket).or_insert(0);
+            }
+        }
+        match next {
+            Some(cursor) => page.after = Some(cursor),
+            None => break,
+        }
+    }
+
+    let mut page = start;
+    loop {
+        let (conversions, next) = app
+            .store
+            .conversions_listed(&ConversionsOf::Affiliate(id), &page)
+            .await
+            .map_err(unavailable)?;
+        for conversion in conversions {
+            if conversion.status != Status::Pending {
+                continue;
+            }
+            let back = conversion.given_back(conversion.refunded);
+            for (credit, back) in conversion.credits.iter().zip(back) {
+                let pocket = Pocket {
+                    payer: conversion.payer.clone(),
+                    affiliate: credit.affiliate.clone(),
+                    currency: conversion.currency,
+                };
+                if credit.affiliate == *id {
+                    *pockets.entry(pocket).or_insert(0) += credit.commission.minor() - back.minor();
+                }
+            }
+        }
+        match next {
+            Some(cursor) => page.after = Some(cursor),
+            None => return Ok(pockets),
+        }
+    }
+}
+
+async fn pocket_of(app: &App, enrolment: &Enrolment) -> Result<Option<Pocket>, Problem> {
+    let program = app
+        .store
+        .record::<Program>(enrolment.program.as_str())
+        .await;
+    let Some(program) = program.map_err(unavailable)? else {
+        return Ok(None);
+    };
+    let merchant = program.record.merchant;
+    let merchant = app.store.record::<Merchant>(merchant.as_str()).await;
+    Ok(merchant.map_err(unavailable)?.map(|merchant| Pocket {
+        payer: merchant.record.payer,
+        affiliate: enrolment.affiliate.clone(),
+        currency: program.record.currency,
+    }))
+}
+
+/// The account is read first and the lines after its last run then: a run in between takes
+/// nothing away and adds nothing, so `on_hold + payable + in_payout + paid` is always what
+/// was earned, less what was taken back.
+async fn balance(
+    app: &App,
+    request: &Request,
+    affiliate: &Affiliate,
+    pocket: &Pocket,
+    pending: i64,
+) -> Result<Value, Problem> {
+    let account = app.store.account(pocket).await.map_err(unavailable)?;
+    let booked = app
+        .store
+        .booked_after(pocket, affiliate.lanes, account.through)
+        .await
+        .map_err(unavailable)?;
+    let all = account
+        .lifetime
+        .checked_add(booked)
+        .ok_or_else(Problem::unavailable)?;
+    let money = |minor: i64| Money::new(minor, pocket.currency).to_string();
+    let on_hold = i64::try_from(booked.total()).map_err(|_| Problem::unavailable())?;
+    let paid_out = -account.lifetime.get(Kind::Paid);
+
+    let today = day_of(request.now);
+    let reason = held(account.carry, today, affiliate);
+    let next_payout = affiliate
+        .payout
+        .as_ref()
+        .map(|details| next_pay_day(details.schedule, today).to_string());
+    let held: Vec<Value> = reason
+        .iter()
+        .map(|reason| json!({"reason": reason.code(), "amount": account.carry.to_string()}))
+        .collect();
+    Ok(json!({
+        "payer": pocket.payer.as_str(),
+        "currency": pocket.currency.code(),
+        "pending": money(pending),
+        "on_hold": money(on_hold),
+        "payable": account.carry.to_string(),
+        "in_payout": money(paid_out - account.sent_back - account.settled),
+        "paid": money(account.settled),
+        "earned": money(all.get(Kind::Earned)),
+        "reversed": money(-all.get(Kind::Reversed)),
+        "adjustments": money(all.get(Kind::Adjustment)),
+        "withheld": money(-all.get(Kind::Withheld)),
+        "next_payout": next_payout,
+        "held": held,
+    }))
+}

@@ -1,0 +1,178 @@
+//! Conversions: seen by both sides, decided by the merchant.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use shared::app::{App, unavailable};
+use shared::conversion::{Conversion, OrderKey, Status};
+use shared::http_types::{Fields, Page, Problem, Request, Response};
+use shared::ids::{AffiliateId, MerchantId};
+use shared::rights::{Action, Caller, Subject};
+use shared::store::{ConversionsOf, Moved};
+
+use crate::only;
+
+pub async fn serve(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+    rest: &[&str],
+) -> Result<Response, Problem> {
+    match rest {
+        [] => {
+            only(request, Method::GET, "GET")?;
+            list(app, request, caller).await
+        }
+        [id] => {
+            only(request, Method::GET, "GET")?;
+            let conversion = visible(app, caller, id, Action::ReadConversions).await?;
+            Ok(Response::json(StatusCode::OK, &shown(&conversion, caller)))
+        }
+        [id, decision @ ("approve" | "reject" | "reopen")] => {
+            only(request, Method::POST, "POST")?;
+            decide(app, request, caller, id, decision).await
+        }
+        _ => Err(Problem::not_found()),
+    }
+}
+
+async fn visible(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    action: Action,
+) -> Result<Conversion, Problem> {
+    caller.may_at_all(action)?;
+    let key = OrderKey::of_conversion_id(id).ok_or_else(Problem::not_found)?;
+    let found = app.store.conversion(&key).await.map_err(unavailable)?;
+    let conversion = found.ok_or_else(Problem::not_found)?;
+    let own = conversion
+        .credits
+        .iter()
+        .map(|credit| &credit.affiliate)
+        .find(|affiliate| caller.affiliate() == Some(affiliate));
+    let subject = Subject {
+        merchant: Some(&conversion.key.merchant),
+        affiliate: own,
+    };
+    caller.may(action, subject)?;
+    Ok(conversion)
+}
+
+/// Lists by merchant or affiliate; an admin names one of the two.
+async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
+    caller.may_at_all(Action::ReadConversions)?;
+    let mut fields = request.query_fields()?;
+    let page = Page::take(&mut fields)?;
+    let merchant = fields.parsed("merchant", "id_invalid", MerchantId::parse)?;
+    let affiliate = fields.parsed("affiliate", "id_invalid", AffiliateId::parse)?;
+    fields.finish()?;
+    let merchant = caller.merchant().cloned().or(merchant);
+    let affiliate = caller.affiliate().cloned().or(affiliate);
+    let list = match (&merchant, &affiliate) {
+        (_, Some(affiliate)) => ConversionsOf::Affiliate(affiliate),
+        (Some(merchant), None) => ConversionsOf::Merchant(merchant),
+        (None, None) => return Err(Problem::invalid("parameter_missing", "merchant")),
+    };
+    let (conversions, next) = app
+        .store
+        .conversions_listed(&list, &page)
+        .await
+        .map_err(unavailable)?;
+    let items: Vec<Value> = conversions
+        .iter()
+        .filter(|conversion| {
+            merchant
+                .as_ref()
+                .is_none_or(|merchant| conversion.key.merchant == *merchant)
+        })
+        .map(|conversion| shown(conversion, caller))
+        .collect();
+    let next = next.map(|cursor| cursor.to_string());
+    let body = json!({"items": items, "next": next});
+    Ok(Response::json(StatusCode::OK, &body))
+}
+
+fn shown(conversion: &Conversion, caller: &Caller) -> Value {
+    let back = conversion.given_back(conversion.refunded);
+    let commissions: Vec<Value> = conversion
+        .credits
+        .iter()
+        .zip(back)
+        .filter(|(credit, _)| {
+            caller
+                .affiliate()
+                .is_none_or(|own| *own == credit.affiliate)
+        })
+        .map(|(credit, back)| {
+            json!({
+                "affiliate": credit.affiliate.as_str(),
+                "amount": credit.commission.to_string(),
+                "reversed": back.to_string(),
+                "currency": credit.commission.currency().code(),
+                "payable_on": credit.payable_on.to_string(),
+            })
+        })
+        .collect();
+    json!({
+        "id": conversion.key.conversion_id(),
+        "merchant": conversion.key.merchant.as_str(),
+        "program": conversion.program.as_str(),
+        "order_id": conversion.key.order_id,
+        "goal": conversion.key.goal,
+        "status": conversion.status.as_str(),
+        "amount": conversion.amount.map(|amount| amount.to_string()),
+        "currency": conversion.currency.code(),
+        "remaining": conversion.remaining().map(|amount| amount.to_string()),
+        "occurred_at": conversion.occurred_at.to_string(),
+        "recorded_at": conversion.recorded_at.to_string(),
+        "commissions": commissions,
+        "explain": conversion.why,
+    })
+}
+
+async fn decide(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+    id: &str,
+    decision: &str,
+) -> Result<Response, Problem> {
+    let mut seen = visible(app, caller, id, Action::DecideConversions).await?;
+    let mut fields = if request.body.is_empty() {
+        Fields::from_form(b"")?
+    } else {
+        Fields::from_json(&request.body)?
+    };
+    if decision != "approve" {
+        fields.required("reason")?;
+    }
+    fields.finish()?;
+    let (from, to) = match decision {
+        "approve" => (Status::Pending, Status::Approved),
+        "reject" => (Status::Pending, Status::Rejected),
+        _ => (Status::Rejected, Status::Pending),
+    };
+    for _ in 0..8 {
+        let is_done =
+            seen.status == to || (to == Status::Approved && seen.status == Status::Reversed);
+        if is_done {
+            return Ok(Response::json(StatusCode::OK, &shown(&seen, caller)));
+        }
+        if seen.status != from {
+            let code = if from == Status::Pending {
+                "not_pending"
+            } else {
+                "not_rejected"
+            };
+            return Err(Problem::conflict(code));
+        }
+        let moved = app.store.decide_conversion(&seen, to, request.now).await;
+        match moved.map_err(unavailable)? {
+            Moved::Done(done) => {
+                return Ok(Response::json(StatusCode::OK, &shown(&done, caller)));
+            }
+            Moved::Raced => seen = visible(app, caller, id, Action::DecideConversions).await?,
+        }
+    }
+    Err(Problem::unavailable())
+}

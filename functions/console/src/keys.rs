@@ -1,0 +1,111 @@
+//! API keys: made, listed and ended by an admin.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use shared::app::{App, random, unavailable};
+use shared::http_types::{Fields, Page, Problem, Request, Response};
+use shared::rights::{Action, ApiKey, Caller, KeyText, Role};
+use shared::setup::{Affiliate, Merchant};
+use shared::store::{Created, Replaced};
+
+use crate::audit;
+
+pub async fn serve(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+    rest: &[&str],
+) -> Result<Response, Problem> {
+    match (&request.method, rest) {
+        (&Method::GET, []) => {
+            caller.may_at_all(Action::ReadKeys)?;
+            list(app, request).await
+        }
+        (&Method::POST, []) => {
+            caller.may_at_all(Action::WriteKeys)?;
+            create(app, request, caller).await
+        }
+        (&Method::DELETE, [id]) => {
+            caller.may_at_all(Action::WriteKeys)?;
+            end(app, request, caller, id).await
+        }
+        (_, [] | [_]) => {
+            caller.may_at_all(Action::ReadKeys)?;
+            let allow = if rest.is_empty() {
+                "GET, POST"
+            } else {
+                "DELETE"
+            };
+            Err(Problem::method_not_allowed(allow))
+        }
+        _ => Err(Problem::not_found()),
+    }
+}
+
+async fn list(app: &App, request: &Request) -> Result<Response, Problem> {
+    let mut fields = request.query_fields()?;
+    let page = Page::take(&mut fields)?;
+    fields.finish()?;
+    let (keys, next) = app
+        .store
+        .records::<ApiKey>(None, &page)
+        .await
+        .map_err(unavailable)?;
+    let items: Vec<Value> = keys.iter().map(|key| key.record.shown()).collect();
+    let next = next.map(|cursor| cursor.to_string());
+    let body = json!({"items": items, "next": next});
+    Ok(Response::json(StatusCode::OK, &body))
+}
+
+async fn create(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
+    let text = KeyText::new(&random());
+    let mut fields = Fields::from_json(&request.body)?;
+    let key = ApiKey::asked_for(&mut fields, &text)?;
+    fields.finish()?;
+    let is_known = match &key.role {
+        Role::Admin | Role::Finance => true,
+        Role::Merchant(id) => {
+            let found = app.store.record::<Merchant>(id.as_str()).await;
+            found.map_err(unavailable)?.is_some()
+        }
+        Role::Affiliate(id) => {
+            let found = app.store.record::<Affiliate>(id.as_str()).await;
+            found.map_err(unavailable)?.is_some()
+        }
+    };
+    if !is_known {
+        let (code, field) = match key.role {
+            Role::Merchant(_) => ("merchant_unknown", "merchant"),
+            _ => ("affiliate_unknown", "affiliate"),
+        };
+        return Err(Problem::invalid(code, field));
+    }
+    let audit = audit(caller, "create key".to_owned(), None);
+    let made = app.store.create(&key, request.now, &audit).await;
+    match made.map_err(unavailable)? {
+        Created::New(_) => {
+            let body = json!({"id": key.id.as_str(), "key": text.text});
+            Ok(Response::json(StatusCode::CREATED, &body))
+        }
+        Created::Exists(_) => Err(Problem::unavailable()),
+    }
+}
+
+async fn end(app: &App, request: &Request, caller: &Caller, id: &str) -> Result<Response, Problem> {
+    let seen = app
+        .store
+        .record::<ApiKey>(id)
+        .await
+        .map_err(unavailable)?
+        .ok_or_else(Problem::not_found)?;
+    if seen.record.ended_at.is_none() {
+        let mut ended = seen.record.clone();
+        ended.ended_at = Some(request.now);
+        let audit = audit(caller, "end key".to_owned(), None);
+        let replaced = app.store.replace(&seen, &ended, request.now, &audit).await;
+        if replaced.map_err(unavailable)? == Replaced::Moved {
+            return Err(Problem::unavailable());
+        }
+    }
+    Ok(Response::empty(StatusCode::NO_CONTENT))
+}

@@ -1,0 +1,364 @@
+//! What is different about each resource: whose it is, what must hold, what hangs on it.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use shared::app::{App, unavailable};
+use shared::http_types::{Page, Problem};
+use shared::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
+use shared::rights::{Action, Caller};
+use shared::setup::{
+    Affiliate, Enrolment, EnrolmentStatus, Link, Merchant, Payer, Program, ProgramStatus, Record,
+};
+use shared::store::{Created, Versioned};
+
+use crate::{audit, secrets};
+
+/// Whose a record is, as far as rights go.
+#[derive(Debug, Default)]
+pub struct Owners {
+    pub merchant: Option<MerchantId>,
+    pub affiliate: Option<AffiliateId>,
+}
+
+/// A record that the API serves.
+pub trait Resource: Record {
+    const READ: Action;
+    const CREATE: Action;
+    const CHANGE: Action;
+    /// Members that are made up where the sender leaves them out.
+    const GENERATED: &'static [&'static str] = &["id"];
+    const LISTED_BY_AFFILIATE: bool = false;
+
+    async fn owners(&self, app: &App, caller: &Caller) -> Result<Owners, Problem>;
+
+    /// By what the API calls it.
+    async fn find(app: &App, id: &str) -> Result<Option<Versioned<Self>>, Problem> {
+        app.store.record::<Self>(id).await.map_err(unavailable)
+    }
+
+    /// What must hold beyond its own members, before it is made (`before` is none) or changed.
+    async fn check(
+        &self,
+        _app: &App,
+        _caller: &Caller,
+        _before: Option<&Self>,
+        _reason: Option<&str>,
+    ) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    /// What is made with it; what it answers is shown once, beside the record.
+    async fn made(&self, _app: &App, _now: Timestamp, _caller: &Caller) -> Result<Value, Problem> {
+        Ok(Value::Null)
+    }
+
+    /// What is made with it and may be missing after a lost first try; never a secret.
+    async fn made_again(
+        &self,
+        _app: &App,
+        _now: Timestamp,
+        _caller: &Caller,
+    ) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn shown(&self, _app: &App, _caller: &Caller) -> Value {
+        self.to_json()
+    }
+}
+
+async fn required<R: Record>(
+    app: &App,
+    id: &str,
+    code: &'static str,
+    field: &str,
+) -> Result<R, Problem> {
+    let found = app.store.record::<R>(id).await.map_err(unavailable)?;
+    found
+        .map(|found| found.record)
+        .ok_or_else(|| Problem::invalid(code, field))
+}
+
+async fn enrolment(
+    app: &App,
+    program: &ProgramId,
+    affiliate: &AffiliateId,
+) -> Result<Option<Enrolment>, Problem> {
+    let key = Enrolment::key(program, affiliate);
+    let found = app.store.record::<Enrolment>(&key).await;
+    Ok(found.map_err(unavailable)?.map(|found| found.record))
+}
+
+async fn merchant_of(app: &App, program: &ProgramId) -> Result<Option<MerchantId>, Problem> {
+    let found = app.store.record::<Program>(program.as_str()).await;
+    Ok(found
+        .map_err(unavailable)?
+        .map(|found| found.record.merchant))
+}
+
+impl Resource for Payer {
+    const READ: Action = Action::ReadPayers;
+    const CREATE: Action = Action::WritePayers;
+    const CHANGE: Action = Action::WritePayers;
+
+    async fn owners(&self, _: &App, _: &Caller) -> Result<Owners, Problem> {
+        Ok(Owners::default())
+    }
+
+    /// `house` exists from the start, whether anybody has touched it or not.
+    async fn find(app: &App, id: &str) -> Result<Option<Versioned<Self>>, Problem> {
+        let found = app.store.record::<Self>(id).await.map_err(unavailable)?;
+        if found.is_some() || id != PayerId::house().as_str() {
+            return Ok(found);
+        }
+        let start = shared::store::Audit {
+            key: "start".to_owned(),
+            person: "operator".to_owned(),
+            what: "create payer".to_owned(),
+            reason: None,
+        };
+        let made = app
+            .store
+            .create(&Payer::house(), Timestamp::UNIX_EPOCH, &start)
+            .await
+            .map_err(unavailable)?;
+        Ok(Some(match made {
+            Created::New(house) | Created::Exists(house) => house,
+        }))
+    }
+}
+
+impl Resource for Merchant {
+    const READ: Action = Action::ReadMerchants;
+    const CREATE: Action = Action::WriteMerchants;
+    const CHANGE: Action = Action::WriteMerchants;
+
+    async fn owners(&self, _: &App, _: &Caller) -> Result<Owners, Problem> {
+        Ok(Owners {
+            merchant: Some(self.id.clone()),
+            affiliate: None,
+        })
+    }
+
+    async fn check(
+        &self,
+        app: &App,
+        _: &Caller,
+        _: Option<&Self>,
+        _: Option<&str>,
+    ) -> Result<(), Problem> {
+        match Payer::find(app, self.payer.as_str()).await? {
+            Some(_) => Ok(()),
+            None => Err(Problem::invalid("payer_unknown", "payer")),
+        }
+    }
+
+    async fn made(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<Value, Problem> {
+        let secret = secrets::first(app, &self.id, now, caller).await?;
+        Ok(json!({ "secret": secret }))
+    }
+}
+
+impl Resource for Program {
+    const READ: Action = Action::ReadPrograms;
+    const CREATE: Action = Action::WritePrograms;
+    const CHANGE: Action = Action::WritePrograms;
+
+    async fn owners(&self, app: &App, caller: &Caller) -> Result<Owners, Problem> {
+        let affiliate = match caller.affiliate() {
+            Some(affiliate) => enrolment(app, &self.id, affiliate)
+                .await?
+                .filter(|enrolment| enrolment.status == EnrolmentStatus::Active)
+                .map(|enrolment| enrolment.affiliate),
+            None => None,
+        };
+        Ok(Owners {
+            merchant: Some(self.merchant.clone()),
+            affiliate,
+        })
+    }
+
+    async fn check(
+        &self,
+        app: &App,
+        _: &Caller,
+        before: Option<&Self>,
+        reason: Option<&str>,
+    ) -> Result<(), Problem> {
+        required::<Merchant>(app, self.merchant.as_str(), "merchant_unknown", "merchant").await?;
+        if self.is_loopback() && !app.is_one_machine {
+            return Err(Problem::invalid("address_invalid", "destination"));
+        }
+        let was_draft = before.is_none_or(|before| before.status == ProgramStatus::Draft);
+        let launches = was_draft && self.status == ProgramStatus::Active;
+        if launches && reason.is_none() {
+            let tested = app.store.has_test_conversion(self.id.as_str()).await;
+            if !tested.map_err(unavailable)? {
+                return Err(Problem::invalid("test_conversion_missing", "status"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Resource for Affiliate {
+    const READ: Action = Action::ReadAffiliates;
+    const CREATE: Action = Action::CreateAffiliates;
+    const CHANGE: Action = Action::ChangeAffiliates;
+
+    async fn owners(&self, app: &App, caller: &Caller) -> Result<Owners, Problem> {
+        let mut merchant = None;
+        if let Some(own) = caller.merchant() {
+            let mut page = Page {
+                limit: 200,
+                after: None,
+            };
+            'all: loop {
+                let (enrolments, next) = app
+                    .store
+                    .records::<Enrolment>(Some(self.id.as_str()), &page)
+                    .await
+                    .map_err(unavailable)?;
+                for enrolment in enrolments {
+                    if merchant_of(app, &enrolment.record.program).await?.as_ref() == Some(own) {
+                        merchant = Some(own.clone());
+                        break 'all;
+                    }
+                }
+                match next {
+                    Some(cursor) => page.after = Some(cursor),
+                    None => break,
+                }
+            }
+        }
+        Ok(Owners {
+            merchant,
+            affiliate: Some(self.id.clone()),
+        })
+    }
+
+    fn shown(&self, _: &App, caller: &Caller) -> Value {
+        match caller.merchant() {
+            Some(_) => self.seen_by_merchant(),
+            None => self.to_json(),
+        }
+    }
+}
+
+impl Resource for Enrolment {
+    const READ: Action = Action::ReadEnrolments;
+    const CREATE: Action = Action::CreateEnrolments;
+    const CHANGE: Action = Action::ChangeEnrolments;
+    const GENERATED: &'static [&'static str] = &[];
+    const LISTED_BY_AFFILIATE: bool = true;
+
+    async fn owners(&self, app: &App, _: &Caller) -> Result<Owners, Problem> {
+        Ok(Owners {
+            merchant: merchant_of(app, &self.program).await?,
+            affiliate: Some(self.affiliate.clone()),
+        })
+    }
+
+    async fn check(
+        &self,
+        app: &App,
+        caller: &Caller,
+        _: Option<&Self>,
+        _: Option<&str>,
+    ) -> Result<(), Problem> {
+        let program =
+            required::<Program>(app, self.program.as_str(), "program_unknown", "program").await?;
+        required::<Affiliate>(
+            app,
+            self.affiliate.as_str(),
+            "affiliate_unknown",
+            "affiliate",
+        )
+        .await?;
+        // An affiliate asks; it does not let itself in, nor on terms of its own.
+        let is_open = program.join == shared::setup::Join::Open;
+        let asks_only = self.group.is_none()
+            && self.hold_days.is_none()
+            && (is_open || self.status == EnrolmentStatus::Pending);
+        if caller.affiliate().is_some() && !asks_only {
+            return Err(Problem::forbidden("forbidden"));
+        }
+        Ok(())
+    }
+}
+
+impl Resource for Link {
+    const READ: Action = Action::ReadLinks;
+    const CREATE: Action = Action::WriteLinks;
+    const CHANGE: Action = Action::WriteLinks;
+    const GENERATED: &'static [&'static str] = &["slug"];
+    const LISTED_BY_AFFILIATE: bool = true;
+
+    async fn owners(&self, app: &App, _: &Caller) -> Result<Owners, Problem> {
+        Ok(Owners {
+            merchant: merchant_of(app, &self.program).await?,
+            affiliate: Some(self.affiliate.clone()),
+        })
+    }
+
+    async fn find(app: &App, id: &str) -> Result<Option<Versioned<Self>>, Problem> {
+        let key = shared::click::LinkId::of(id).to_string();
+        let found = app.store.record::<Self>(&key).await;
+        Ok(found
+            .map_err(unavailable)?
+            .filter(|found| found.record.slug.as_str() == id))
+    }
+
+    async fn check(
+        &self,
+        app: &App,
+        caller: &Caller,
+        _: Option<&Self>,
+        _: Option<&str>,
+    ) -> Result<(), Problem> {
+        let is_loopback = self
+            .destination
+            .as_ref()
+            .is_some_and(shared::setup::Destination::is_loopback);
+        if is_loopback && !app.is_one_machine {
+            return Err(Problem::invalid("address_invalid", "destination"));
+        }
+        required::<Program>(app, self.program.as_str(), "program_unknown", "program").await?;
+        required::<Affiliate>(
+            app,
+            self.affiliate.as_str(),
+            "affiliate_unknown",
+            "affiliate",
+        )
+        .await?;
+        if caller.affiliate().is_some() {
+            let enrolment = enrolment(app, &self.program, &self.affiliate).await?;
+            if enrolment.is_none_or(|enrolment| enrolment.status != EnrolmentStatus::Active) {
+                return Err(Problem::invalid("not_enrolled", "program"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn made(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<Value, Problem> {
+        self.made_again(app, now, caller).await?;
+        Ok(Value::Null)
+    }
+
+    /// A link made by a merchant or an admin enrols.
+    async fn made_again(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<(), Problem> {
+        if caller.affiliate().is_some() {
+            return Ok(());
+        }
+        let enrolment = Enrolment::plain(self.program.clone(), self.affiliate.clone());
+        let audit = audit(caller, "create enrolment".to_owned(), None);
+        let made = app.store.create(&enrolment, now, &audit).await;
+        made.map(drop).map_err(unavailable)
+    }
+
+    fn shown(&self, app: &App, _: &Caller) -> Value {
+        let mut json = self.to_json();
+        json["url"] = json!(format!("{}/r/{}", app.public_url, self.slug));
+        json
+    }
+}

@@ -1,0 +1,239 @@
+//! What all resources have in common: made, listed, read and changed.
+
+use http::{Method, StatusCode, header};
+use serde_json::{Value, json};
+use shared::app::{App, random, unavailable};
+use shared::http_types::{Page, Problem, Request, Response};
+use shared::rights::{Action, Caller, Decision, Subject};
+use shared::setup::{Affiliate, patched};
+use shared::store::{Created, Replaced, Versioned};
+
+use crate::audit;
+use crate::resources::{Owners, Resource};
+
+/// Serves one resource: `rest` is what follows its name in the path.
+pub async fn serve<R: Resource>(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+    rest: &[&str],
+) -> Result<Response, Problem> {
+    match (&request.method, rest) {
+        (&Method::GET, []) => list::<R>(app, request, caller).await,
+        (&Method::POST, []) => create::<R>(app, request, caller).await,
+        (_, []) => Err(Problem::method_not_allowed("GET, POST")),
+        (&Method::GET, [id]) => {
+            let found = visible::<R>(app, caller, id, R::READ).await?;
+            Ok(shown(app, caller, StatusCode::OK, &found))
+        }
+        (&Method::PATCH, [id]) => change::<R>(app, request, caller, id).await,
+        (_, [_]) => Err(Problem::method_not_allowed("GET, PATCH")),
+        _ => Err(Problem::not_found()),
+    }
+}
+
+fn shown<R: Resource>(
+    app: &App,
+    caller: &Caller,
+    status: StatusCode,
+    found: &Versioned<R>,
+) -> Response {
+    let body = found.record.shown(app, caller);
+    Response::json(status, &body).with(header::ETAG, &format!("\"{}\"", found.version))
+}
+
+fn subject(owners: &Owners) -> Subject<'_> {
+    Subject {
+        merchant: owners.merchant.as_ref(),
+        affiliate: owners.affiliate.as_ref(),
+    }
+}
+
+/// The record, if the caller may do that to it.
+pub async fn visible<R: Resource>(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    action: Action,
+) -> Result<Versioned<R>, Problem> {
+    caller.may_at_all(action)?;
+    let found = R::find(app, id).await?.ok_or_else(Problem::not_found)?;
+    let owners = found.record.owners(app, caller).await?;
+    caller.may(action, subject(&owners))?;
+    Ok(found)
+}
+
+async fn list<R: Resource>(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+) -> Result<Response, Problem> {
+    caller.may_at_all(R::READ)?;
+    let mut fields = request.query_fields()?;
+    let mut page = Page::take(&mut fields)?;
+    fields.finish()?;
+    let wanted = page.limit;
+    let owner = R::LISTED_BY_AFFILIATE
+        .then(|| caller.affiliate().map(ToString::to_string))
+        .flatten();
+
+    let mut items = Vec::new();
+    loop {
+        page.limit = wanted - items.len();
+        let (records, next) = app
+            .store
+            .records::<R>(owner.as_deref(), &page)
+            .await
+            .map_err(unavailable)?;
+        for found in records {
+            let owners = found.record.owners(app, caller).await?;
+            if caller.decide(R::READ, subject(&owners)) == Decision::Allowed {
+                items.push(found.record.shown(app, caller));
+            }
+        }
+        match next {
+            Some(cursor) if items.len() < wanted => page.after = Some(cursor),
+            next => {
+                let next = next.map(|cursor| cursor.to_string());
+                let body = json!({"items": items, "next": next});
+                return Ok(Response::json(StatusCode::OK, &body));
+            }
+        }
+    }
+}
+
+async fn create<R: Resource>(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+) -> Result<Response, Problem> {
+    caller.may_at_all(R::CREATE)?;
+    let mut body = request.json()?;
+    let reason = take_override(&mut body)?;
+    if let Some(members) = body.as_object_mut() {
+        for name in R::GENERATED {
+            let is_absent = members
+                .get(*name)
+                .is_none_or(|value| value.is_null() || value == "");
+            if is_absent && !(*name == "slug" && members.contains_key("id")) {
+                members.insert((*name).to_owned(), generated(name).into());
+            }
+        }
+    }
+    let record = R::parse(&body)?;
+    let owners = record.owners(app, caller).await?;
+    // What may not be made in another's name looks like what does not exist.
+    caller.may(R::CREATE, subject(&owners))?;
+    record.check(app, caller, None, reason.as_deref()).await?;
+
+    let audit = audit(caller, format!("create {}", R::KIND), reason);
+    let created = app
+        .store
+        .create(&record, request.now, &audit)
+        .await
+        .map_err(unavailable)?;
+    match created {
+        Created::New(made) => {
+            let extra = made.record.made(app, request.now, caller).await?;
+            let mut body = made.record.shown(app, caller);
+            if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra) {
+                body.extend(extra);
+            }
+            Ok(Response::json(StatusCode::CREATED, &body).with(header::ETAG, "\"1\""))
+        }
+        Created::Exists(standing) if standing.record.to_json() == record.to_json() => {
+            // The first answer may have been lost before all that hangs on it was made.
+            standing.record.made_again(app, request.now, caller).await?;
+            Ok(shown(app, caller, StatusCode::OK, &standing))
+        }
+        Created::Exists(_) => Err(Problem::conflict("exists")),
+    }
+}
+
+async fn change<R: Resource>(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+    id: &str,
+) -> Result<Response, Problem> {
+    let seen = visible::<R>(app, caller, id, R::CHANGE).await?;
+    let Some(etag) = request.header("if-match") else {
+        let status = StatusCode::PRECONDITION_REQUIRED;
+        return Err(Problem::new(status, "if_match_missing"));
+    };
+    let moved = || Problem::new(StatusCode::PRECONDITION_FAILED, "etag_mismatch");
+    if etag != format!("\"{}\"", seen.version) {
+        return Err(moved());
+    }
+    let mut patch = request.json()?;
+    let reason = take_override(&mut patch)?;
+    if caller.affiliate().is_some() {
+        let own = ["name", "email", "country", "payout"];
+        let members = patch.as_object().into_iter().flatten();
+        if members
+            .into_iter()
+            .any(|(name, _)| !own.contains(&name.as_str()))
+        {
+            return Err(Problem::forbidden("forbidden"));
+        }
+    }
+    let changed = patched(&seen.record, &patch)?;
+    let before = Some(&seen.record);
+    changed
+        .check(app, caller, before, reason.as_deref())
+        .await?;
+    if R::KIND == <Affiliate as shared::setup::Record>::KIND {
+        wake(app, &seen.record.id(), request).await?;
+    }
+    let audit = audit(caller, format!("change {}", R::KIND), reason);
+    let replaced = app
+        .store
+        .replace(&seen, &changed, request.now, &audit)
+        .await
+        .map_err(unavailable)?;
+    match replaced {
+        Replaced::Done(changed) => Ok(shown(app, caller, StatusCode::OK, &changed)),
+        Replaced::Moved => Err(moved()),
+    }
+}
+
+/// Every change of an affiliate may set free what it has carried: today's run looks at it.
+async fn wake(app: &App, affiliate: &str, request: &Request) -> Result<(), Problem> {
+    let Ok(affiliate) = shared::ids::AffiliateId::parse(affiliate) else {
+        return Ok(());
+    };
+    let accounts = app
+        .store
+        .accounts_of(&affiliate)
+        .await
+        .map_err(unavailable)?;
+    for (pocket, account) in accounts {
+        if account.carry.minor() > 0 {
+            let day = shared::period::day_of(request.now);
+            app.store.wake(&pocket, day).await.map_err(unavailable)?;
+        }
+    }
+    Ok(())
+}
+
+/// The reason for launching a program untested; it is logged, and no part of the record.
+fn take_override(body: &mut Value) -> Result<Option<String>, Problem> {
+    match body
+        .as_object_mut()
+        .and_then(|members| members.remove("override"))
+    {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if (1..=500).contains(&text.chars().count()) => Ok(Some(text)),
+        Some(_) => Err(Problem::invalid("text_invalid", "override")),
+    }
+}
+
+fn generated(name: &str) -> String {
+    let bytes: [u8; 8] = random();
+    let word = format!("{:016x}", u64::from_be_bytes(bytes));
+    if name == "slug" {
+        word[..10].to_owned()
+    } else {
+        format!("x{}", &word[..12])
+    }
+}

@@ -1,0 +1,372 @@
+//! From a click to a payout, and back.
+
+use std::sync::Arc;
+
+use clickledger::embedded::{Cut, Fault, Faults};
+use serde_json::{Value, json};
+use tests::{Answer, World};
+use tokio::sync::Barrier;
+
+const START: &str = "2026-07-01T10:00:00Z";
+
+fn brief(balance: &Value) -> [&str; 4] {
+    ["on_hold", "payable", "in_payout", "reversed"].map(|name| balance[name].as_str().unwrap())
+}
+
+fn result(answer: &Answer) -> (u16, &str) {
+    let word = answer.body["result"]
+        .as_str()
+        .or(answer.body["code"].as_str());
+    (answer.status, word.unwrap_or("?"))
+}
+
+async fn run(world: &World, day: &str) -> Value {
+    let run = world.post("payout-runs", json!({ "day": day })).await;
+    assert_eq!(run.status, 200, "{run:?}");
+    run.body
+}
+
+#[tokio::test]
+async fn a_click_becomes_a_sale_a_commission_and_a_payout() {
+    let world = World::with_shop(START).await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "49.99"});
+
+    let first = world.postback(sale.clone()).await;
+    assert_eq!(result(&first), (200, "created"));
+    assert_eq!(first.body["status"], "approved");
+    assert_eq!(
+        first.body["commissions"],
+        json!([{"affiliate": "anna", "amount": "5.00", "currency": "EUR"}])
+    );
+    let again = world.postback(sale).await;
+    assert_eq!(result(&again), (200, "recorded_before"));
+    assert_eq!(again.body["commissions"], first.body["commissions"]);
+    let other = json!({"click_id": click_id, "order_id": "A-1", "amount": "50.00"});
+    assert_eq!(
+        result(&world.postback(other).await),
+        (409, "order_conflict")
+    );
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["5.00", "0.00", "0.00", "0.00"]
+    );
+
+    world.turn_to("2026-07-02T01:00:00Z").await;
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["0.00", "0.00", "5.00", "0.00"]
+    );
+    let expected = json!({
+        "day": "2026-07-01", "state": "done", "buckets": 1, "payouts": 1, "carried": 0, "held": 0,
+        "total": [{"payer": "house", "currency": "EUR", "amount": "5.00"}],
+    });
+    assert_eq!(run(&world, "2026-07-01").await, expected);
+}
+
+#[tokio::test]
+async fn refunds_before_and_after_payment_are_taken_back_to_the_cent() {
+    let world = World::with_shop(START).await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "0.99"});
+    assert_eq!(
+        world.postback(sale).await.body["commissions"][0]["amount"],
+        "0.10"
+    );
+
+    // Three thirds of an order that earned ten cents.
+    let mut taken = Vec::new();
+    for third in ["1", "2", "3"] {
+        let part = json!({"order_id": "A-1", "reversal_id": third, "amount": "0.33"});
+        let first = world.reversal(part.clone()).await;
+        assert_eq!(result(&first), (200, "created"), "{first:?}");
+        assert_eq!(
+            result(&world.reversal(part).await),
+            (200, "recorded_before")
+        );
+        taken.push(
+            first.body["reversed"][0]["amount"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+        if third == "2" {
+            world.turn_to("2026-07-02T01:00:00Z").await;
+        }
+    }
+    assert_eq!(taken, ["0.03", "0.04", "0.03"]);
+    let over = json!({"order_id": "A-1", "reversal_id": "4", "amount": "0.01"});
+    assert_eq!(
+        result(&world.reversal(over).await),
+        (422, "reversal_exceeds")
+    );
+    let other = json!({"order_id": "A-1", "reversal_id": "1", "amount": "0.10"});
+    assert_eq!(
+        result(&world.reversal(other).await),
+        (409, "reversal_conflict")
+    );
+
+    // Three cents were paid on the first day, and are now owed.
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["-0.03", "0.00", "0.03", "0.10"]
+    );
+    world.turn_to("2026-07-03T01:00:00Z").await;
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["0.00", "-0.03", "0.03", "0.10"]
+    );
+
+    // Later earnings pay the debt first.
+    let sale = json!({"click_id": click_id, "order_id": "A-2", "amount": "1.00"});
+    world.postback(sale).await;
+    world.turn_to("2026-07-04T01:00:00Z").await;
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["0.00", "0.00", "0.10", "0.10"]
+    );
+}
+
+#[tokio::test]
+async fn what_waits_for_approval_is_booked_when_it_is_approved_and_once() {
+    let world = World::with_shop(START).await;
+    let manual = world
+        .patch("programs/shoes", 1, json!({"approval": "manual"}))
+        .await;
+    assert_eq!(manual.status, 200, "{manual:?}");
+    let click_id = world.click("anna-shoes").await;
+    let sale = |order: &str| json!({"click_id": click_id, "order_id": order, "amount": "30"});
+    let first = world.postback(sale("A-1")).await.body;
+    assert_eq!(first["status"], "pending");
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        (balance["pending"].as_str(), balance["earned"].as_str()),
+        (Some("3.00"), Some("0.00"))
+    );
+
+    // A refund lowers what approval books.
+    let refund = json!({"order_id": "A-1", "reversal_id": "r", "amount": "10"});
+    assert_eq!(
+        world.reversal(refund).await.body["reversed"][0]["amount"],
+        "1.00"
+    );
+    world.turn_to("2026-07-05T09:00:00Z").await;
+    let approve = format!(
+        "conversions/{}/approve",
+        first["conversion"].as_str().unwrap()
+    );
+    for _ in 0..2 {
+        assert_eq!(
+            world.post(&approve, json!({})).await.body["status"],
+            "approved"
+        );
+    }
+    assert_eq!(world.balance("anna").await["on_hold"], "2.00");
+    let reject = format!(
+        "conversions/{}/reject",
+        first["conversion"].as_str().unwrap()
+    );
+    let late = world.post(&reject, json!({"reason": "fraud"})).await;
+    assert_eq!(result(&late), (409, "not_pending"));
+    world.turn_to("2026-07-06T01:00:00Z").await;
+    assert_eq!(world.balance("anna").await["in_payout"], "2.00");
+
+    let second = world.postback(sale("A-2")).await.body;
+    let at = |what: &str| {
+        format!(
+            "conversions/{}/{what}",
+            second["conversion"].as_str().unwrap()
+        )
+    };
+    let why = json!({"reason": "duplicate"});
+    assert_eq!(
+        world.post(&at("reject"), why.clone()).await.body["status"],
+        "rejected"
+    );
+    assert_eq!(
+        world.post(&at("reopen"), why).await.body["status"],
+        "pending"
+    );
+}
+
+#[tokio::test]
+async fn money_waits_for_its_hold_its_minimum_and_its_pay_day() {
+    let world = World::with_shop(START).await;
+    let hold = json!({"hold_days": 10});
+    assert_eq!(world.patch("programs/shoes", 1, hold).await.status, 200);
+    let terms = json!({"payout": {"minimum": {"EUR": "5"}, "schedule": "monthly"}});
+    assert_eq!(world.patch("affiliates/anna", 1, terms).await.status, 200);
+    let click_id = world.click("anna-shoes").await;
+    let sale = |order: &str, amount: &str| json!({"click_id": click_id, "order_id": order, "amount": amount});
+    world.postback(sale("A-1", "49.90")).await;
+
+    world.turn_to("2026-07-11T02:00:00Z").await;
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["4.99", "0.00", "0.00", "0.00"]
+    );
+    world.turn_to("2026-07-12T02:00:00Z").await;
+    let balance = world.balance("anna").await;
+    assert_eq!(balance["payable"], "4.99");
+    assert_eq!(
+        balance["held"],
+        json!([{"reason": "below_minimum", "amount": "4.99"}])
+    );
+
+    // One cent more reaches the minimum; it is paid by the run of the month's last day, though
+    // nothing else comes.
+    world.postback(sale("A-2", "0.10")).await;
+    world.turn_to("2026-07-31T23:00:00Z").await;
+    assert_eq!(
+        world.balance("anna").await["held"][0]["reason"],
+        json!(null)
+    );
+    assert_eq!(world.balance("anna").await["payable"], "5.00");
+    world.turn_to("2026-08-01T01:00:00Z").await;
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["0.00", "0.00", "5.00", "0.00"]
+    );
+}
+
+#[tokio::test]
+async fn details_that_come_late_set_free_what_was_carried() {
+    let world = World::with_shop(START).await;
+    let none = json!({"payout": null});
+    assert_eq!(world.patch("affiliates/anna", 1, none).await.status, 200);
+    let click_id = world.click("anna-shoes").await;
+    world
+        .postback(json!({"click_id": click_id, "order_id": "A-1", "amount": "100"}))
+        .await;
+    world.turn_to("2026-07-04T02:00:00Z").await;
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        balance["held"],
+        json!([{"reason": "no_payout_details", "amount": "10.00"}])
+    );
+
+    let details = json!({"payout": {"currency": "EUR", "method": "manual", "schedule": "daily"}});
+    assert_eq!(world.patch("affiliates/anna", 2, details).await.status, 200);
+    world.turn_to("2026-07-05T02:00:00Z").await;
+    assert_eq!(world.balance("anna").await["in_payout"], "10.00");
+}
+
+/// A hundred tasks, four threads, one barrier, and one answer in ten lost after the write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_posts_at_once_pay_once() {
+    let world = Arc::new(World::with_shop(START).await);
+    let click_id = world.click("anna-shoes").await;
+    world.stack.table.set_faults(
+        Faults::seeded(7)
+            .with(Fault::AnswerLost, 100)
+            .with(Fault::Conflict, 50),
+    );
+    let barrier = Arc::new(Barrier::new(100));
+    let mut tasks = Vec::new();
+    for _ in 0..100 {
+        let (world, barrier, click_id) =
+            (Arc::clone(&world), Arc::clone(&barrier), click_id.clone());
+        tasks.push(tokio::spawn(async move {
+            barrier.wait().await;
+            let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "10"});
+            loop {
+                let answer = world.postback(sale.clone()).await;
+                if answer.status != 503 {
+                    return answer;
+                }
+            }
+        }));
+    }
+    let mut created = 0;
+    for task in tasks {
+        let answer = task.await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        created += usize::from(answer.body["result"] == "created");
+    }
+    let injected = world.stack.table.faults_injected();
+    assert!(
+        injected[&Fault::AnswerLost] > 0 && injected[&Fault::Conflict] > 0,
+        "{injected:?}"
+    );
+    world.stack.table.set_faults(Faults::none());
+    assert_eq!(created, 1);
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["1.00", "0.00", "0.00", "0.00"]
+    );
+    world.turn_to("2026-07-02T01:00:00Z").await;
+    assert_eq!(world.balance("anna").await["in_payout"], "1.00");
+}
+
+/// Three affiliates: one in debt, one under its minimum, one to be paid.
+async fn before_a_run() -> World {
+    let world = World::with_shop(START).await;
+    for (name, minimum) in [("bob", "0"), ("cleo", "50")] {
+        let payout = json!({"currency": "EUR", "method": "manual", "schedule": "daily", "minimum": {"EUR": minimum}});
+        let affiliate = json!({"id": name, "name": name, "email": "x@example.com", "country": "DE", "payout": payout});
+        world.made("affiliates", affiliate).await;
+        let slug = format!("{name}-shoes");
+        world
+            .made(
+                "links",
+                json!({"slug": slug, "program": "shoes", "affiliate": name}),
+            )
+            .await;
+    }
+    for name in ["anna", "bob", "cleo"] {
+        let click_id = world.click(&format!("{name}-shoes")).await;
+        world
+            .postback(json!({"click_id": click_id, "order_id": name, "amount": "100"}))
+            .await;
+    }
+    world.turn_to("2026-07-02T02:00:00Z").await;
+    world.reversal(json!({"order_id": "bob"})).await;
+    let click_id = world.click("anna-shoes").await;
+    world
+        .postback(json!({"click_id": click_id, "order_id": "more", "amount": "10"}))
+        .await;
+    world
+}
+
+async fn after_a_run(world: &World) -> Vec<Value> {
+    let mut seen = vec![run(world, "2026-07-02").await];
+    for name in ["anna", "bob", "cleo"] {
+        seen.push(world.balance(name).await);
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_run_cut_at_any_call_and_resumed_pays_the_same() {
+    let world = before_a_run().await;
+    world
+        .stack
+        .clock
+        .move_to("2026-07-03T00:30:00Z".parse().unwrap())
+        .unwrap();
+    let before = world.stack.table.call_count();
+    let expected = after_a_run(&world).await;
+    let calls = world.stack.table.call_count() - before;
+    assert_eq!(expected[0]["payouts"], 1);
+    assert!(calls > 200, "{calls}");
+
+    // The buckets' partitions are most of the calls, and all alike: the calls that change
+    // something, and every tenth of the others, are cut.
+    for call in (0..24).chain((24..calls).step_by(9)) {
+        for when in [Cut::Before, Cut::After] {
+            let world = before_a_run().await;
+            world
+                .stack
+                .clock
+                .move_to("2026-07-03T00:30:00Z".parse().unwrap())
+                .unwrap();
+            world.stack.table.cut_at(call, when);
+            let cut = world
+                .post("payout-runs", json!({"day": "2026-07-02"}))
+                .await;
+            world.stack.table.mend();
+            assert!(matches!(cut.status, 200 | 503), "{cut:?}");
+            assert_eq!(after_a_run(&world).await, expected, "call {call}, {when:?}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! A small Lambda Runtime API: it starts a function's own binary and feeds it events.
+//!
+//! Paths and headers are those of the Lambda Developer Guide, "Using the Lambda runtime API for
+//! custom runtimes", version 2018-06-01.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path as Segments, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+type Answer = Result<Value, Value>;
+
+#[derive(Debug)]
+struct Shared {
+    events: Mutex<mpsc::UnboundedReceiver<(String, Value)>>,
+    waiting: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
+}
+
+/// A function that runs as it would on Lambda. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Emulated {
+    shared: Arc<Shared>,
+    events: mpsc::UnboundedSender<(String, Value)>,
+    child: Mutex<Child>,
+}
+
+impl Emulated {
+    /// Starts a binary with this environment and nothing else of the process's own.
+    pub async fn start(binary: &Path, environment: &[(&str, String)]) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            events: Mutex::new(receiver),
+            waiting: Mutex::new(HashMap::new()),
+        });
+        let router = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route(
+                "/2018-06-01/runtime/invocation/{id}/response",
+                post(response),
+            )
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+            .with_state(Arc::clone(&shared));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a port is free");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+
+        let mut command = Command::new(binary);
+        command
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", "under-test")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", "group")
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", "stream")
+            .stdout(Stdio::null())
+            .kill_on_drop(true);
+        for (name, value) in environment {
+            command.env(name, value);
+        }
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
+        Self {
+            shared,
+            events: sender,
+            child: Mutex::new(child),
+        }
+    }
+
+    /// Hands one event over; what the function answers, or the error that it reports.
+    ///
+    /// # Errors
+    /// The error report of the function.
+    pub async fn invoke(&self, event: Value) -> Answer {
+        let id = format!("{:032x}", u128::from_be_bytes(shared::app::random()));
+        let (answer, answered) = oneshot::channel();
+        self.shared.waiting.lock().await.insert(id.clone(), answer);
+        self.events
+            .send((id, event))
+            .expect("the emulator lives as long as this");
+        let mut child = self.child.lock().await;
+        tokio::select! {
+            answer = answered => answer.expect("every event is answered once"),
+            status = child.wait() => panic!("the function ended instead of answering: {status:?}"),
+        }
+    }
+}
+
+async fn next(State(shared): State<Arc<Shared>>) -> Response {
+    let Some((id, event)) = shared.events.lock().await.recv().await else {
+        return StatusCode::GONE.into_response();
+    };
+    let headers = [
+        ("lambda-runtime-aws-request-id", id),
+        ("lambda-runtime-deadline-ms", "9999999999999".to_owned()),
+        (
+            "lambda-runtime-invoked-function-arn",
+            "arn:aws:lambda:us-east-1:123456789012:function:under-test".to_owned(),
+        ),
+        (
+            "lambda-runtime-trace-id",
+            "Root=1-00000000-000000000000000000000000".to_owned(),
+        ),
+    ];
+    (headers, event.to_string()).into_response()
+}
+
+async fn answered(shared: &Shared, id: &str, answer: Answer) -> StatusCode {
+    match shared.waiting.lock().await.remove(id) {
+        Some(waiting) => {
+            drop(waiting.send(answer));
+            StatusCode::ACCEPTED
+        }
+        None => StatusCode::BAD_REQUEST,
+    }
+}
+
+async fn response(
+    State(shared): State<Arc<Shared>>,
+    Segments(id): Segments<String>,
+    body: Bytes,
+) -> StatusCode {
+    let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    answered(&shared, &id, Ok(value)).await
+}
+
+async fn error(
+    State(shared): State<Arc<Shared>>,
+    Segments(id): Segments<String>,
+    body: Bytes,
+) -> StatusCode {
+    let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    answered(&shared, &id, Err(value)).await
+}
+
+/// An event as a Function URL sends it (payload version 2.0).
+#[must_use]
+pub fn function_url_event(
+    method: &str,
+    path_and_query: &str,
+    headers: &[(&str, &str)],
+    body: Option<&str>,
+    epoch_ms: i64,
+) -> Value {
+    let (path, query) = path_and_query
+        .split_once('?')
+        .unwrap_or((path_and_query, ""));
+    let headers: serde_json::Map<String, Value> = headers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .collect();
+    let mut event = json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query, "headers": headers,
+        "requestContext": {
+            "accountId": "anonymous", "apiId": "url", "domainName": "url.lambda-url.us-east-1.on.aws", "domainPrefix": "url",
+            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7", "userAgent": "test"},
+            "requestId": "id", "routeKey": "$default", "stage": "$default", "time": "", "timeEpoch": epoch_ms,
+        },
+        "isBase64Encoded": false,
+    });
+    if let Some(body) = body {
+        event["body"] = json!(body);
+    }
+    event
+}

@@ -1,0 +1,179 @@
+//! The functions' own binaries, over the Lambda Runtime API, with the table over HTTP.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use clickledger::embedded::Embedded;
+use clickledger::tables;
+use serde_json::{Value, json};
+use shared::keys::KeyRing;
+use shared::rights::{ApiKey, KeyText};
+use shared::store::{Audit, Store};
+use tests::BROWSER;
+use tests::emulator::{Emulated, function_url_event};
+use tokio::net::TcpListener;
+
+const ADMIN: &str = "wire-test-admin-key-0123456789-abcdef";
+/// 2026-07-01T10:00:00Z
+const NOW_MS: i64 = 1_782_900_000_000;
+
+/// The binary that `sam build` made, else one that is built now: it is never skipped.
+fn binary(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ is in the repository")
+        .to_owned();
+    let mut logical = name.to_owned();
+    logical[..1].make_ascii_uppercase();
+    let by_sam = root.join(format!(".aws-sam/build/{logical}Function/bootstrap"));
+    if by_sam.exists() {
+        return by_sam;
+    }
+    BUILT.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(&root).arg("build").arg("--locked");
+        for name in ["redirect", "postback", "payout", "console"] {
+            cargo.arg("--bin").arg(name);
+        }
+        assert!(cargo.status().expect("cargo starts").success());
+    });
+    let target = std::env::current_exe().expect("the test is a file");
+    let folder = target
+        .ancestors()
+        .nth(2)
+        .expect("target/<profile>/deps/<test>");
+    folder.join(name)
+}
+
+fn body(answer: &Value) -> Value {
+    serde_json::from_str(answer["body"].as_str().unwrap_or("null")).unwrap_or(Value::Null)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_click_becomes_a_payout_through_the_real_binaries() {
+    let table = Embedded::in_memory();
+    let names = tables::names();
+    let client = table.client("setup");
+    tables::create(&client, &names).await.unwrap();
+    let store = Store::new(client, names.clone());
+    let audit = Audit {
+        key: "start".into(),
+        person: "operator".into(),
+        what: "create key".into(),
+        reason: None,
+    };
+    let now = jiff::Timestamp::from_millisecond(NOW_MS).unwrap();
+    let key = ApiKey::admin(&KeyText::given(ADMIN).unwrap(), "operator");
+    store.create(&key, now, &audit).await.unwrap();
+    store.open_books(shared::period::day_of(now)).await.unwrap();
+
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { table.serve(listener).await });
+    let (_, keys) = KeyRing::generate("wire", [7; 32]).unwrap();
+    let environment = [
+        ("TABLE_NAME", names.core.clone()),
+        ("LEDGER_TABLE_NAME", names.ledger.clone()),
+        ("KEYS", keys),
+        ("PUBLIC_URL", "https://go.example".to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", endpoint),
+    ];
+    let console = Emulated::start(&binary("console"), &environment).await;
+    let redirect = Emulated::start(&binary("redirect"), &environment).await;
+    let postback = Emulated::start(&binary("postback"), &environment).await;
+    let payout = Emulated::start(&binary("payout"), &environment).await;
+
+    let bearer = format!("Bearer {ADMIN}");
+    let api = async |method: &str, path: &str, given: Value| {
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/json"),
+        ];
+        let text = given.to_string();
+        let event = function_url_event(
+            method,
+            &format!("/api/v1/{path}"),
+            &headers,
+            Some(&text),
+            NOW_MS,
+        );
+        console.invoke(event).await.unwrap()
+    };
+    let merchant = api("POST", "merchants", json!({"id": "shop", "name": "Shop"})).await;
+    assert_eq!(merchant["statusCode"], 201, "{merchant}");
+    let token = body(&merchant)["secret"]["postback_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let program = json!({
+        "id": "shoes", "merchant": "shop", "name": "Shoes", "currency": "EUR", "destination": "https://shop.example/",
+        "hold_days": 0, "status": "active", "override": "a test", "commission": [{"type": "percent", "percent": "10"}],
+    });
+    assert_eq!(api("POST", "programs", program).await["statusCode"], 201);
+    let affiliate = json!({
+        "id": "anna", "name": "Anna", "email": "anna@example.com", "country": "DE",
+        "payout": {"currency": "EUR", "method": "manual", "schedule": "daily"},
+    });
+    assert_eq!(
+        api("POST", "affiliates", affiliate).await["statusCode"],
+        201
+    );
+    let link = json!({"slug": "go", "program": "shoes", "affiliate": "anna"});
+    assert_eq!(api("POST", "links", link).await["statusCode"], 201);
+
+    let headers = [("user-agent", BROWSER)];
+    let sent = redirect
+        .invoke(function_url_event(
+            "GET",
+            "/r/go?sub1=x",
+            &headers,
+            None,
+            NOW_MS,
+        ))
+        .await
+        .unwrap();
+    assert_eq!(sent["statusCode"], 302, "{sent}");
+    assert!(
+        sent["cookies"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("__Host-clv=")
+    );
+    let location = sent["headers"]["location"].as_str().unwrap();
+    let click_id = location.rsplit_once("click_id=").unwrap().1;
+
+    let path = format!("/postback?token={token}&order_id=A-1&amount=49.99&click_id={click_id}");
+    for expected in ["created", "recorded_before"] {
+        let answer = postback
+            .invoke(function_url_event("GET", &path, &[], None, NOW_MS + 60_000))
+            .await
+            .unwrap();
+        assert_eq!(
+            (&answer["statusCode"], &body(&answer)["result"]),
+            (&json!(200), &json!(expected)),
+            "{answer}"
+        );
+    }
+
+    let scheduled = json!({"scheduled_time": "2026-07-02T01:00:00Z"});
+    for _ in 0..2 {
+        let run = payout.invoke(scheduled.clone()).await.unwrap();
+        assert_eq!(
+            (&run["day"], &run["payouts"]),
+            (&json!("2026-07-01"), &json!(1)),
+            "{run}"
+        );
+        assert_eq!(run["total"][0]["amount"], "5.00");
+    }
+    let balances = api("GET", "affiliates/anna/balances", json!({})).await;
+    assert_eq!(body(&balances)["items"][0]["in_payout"], "5.00");
+
+    // An event that is none of ours is an error for Lambda, which keeps it; nothing is guessed.
+    assert!(payout.invoke(json!({"dya": "2026-07-01"})).await.is_err());
+}
