@@ -2,4 +2,5 @@
 
 mod money;
 mod refusals;
+mod roles;
 mod setup;

@@ -28,7 +28,7 @@ fn binary(name: &str) -> PathBuf {
         .to_owned();
     let mut logical = name.to_owned();
     logical[..1].make_ascii_uppercase();
-    let by_sam = root.join(format!(".aws-sam/build/{logical}Function/bootstrap"));
+    let by_sam = root.join(format!(".aws-sam/build/{logical}/bootstrap"));
     if by_sam.exists() {
         return by_sam;
     }

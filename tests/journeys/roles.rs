@@ -1,0 +1,88 @@
+//! What each function asks of the tables: written down, for the template's roles to be held against.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::json;
+use tests::World;
+
+/// One history that goes wherever a function reads or writes.
+#[tokio::test]
+async fn every_call_of_every_function_is_written_down() {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = |order: &str| json!({"click_id": click_id, "order_id": order, "amount": "30"});
+    assert_eq!(world.postback(sale("A-0")).await.status, 200);
+    let manual = json!({"approval": "manual"});
+    assert_eq!(world.patch("programs/shoes", 1, manual).await.status, 200);
+    let pending = world.postback(sale("A-1")).await.body;
+    let approve = format!(
+        "conversions/{}/approve",
+        pending["conversion"].as_str().unwrap()
+    );
+    assert_eq!(world.post(&approve, json!({})).await.status, 200);
+    assert_eq!(
+        world
+            .patch("programs/shoes", 2, json!({"approval": "auto"}))
+            .await
+            .status,
+        200
+    );
+    for order in ["A-2", "A-3"] {
+        assert_eq!(world.postback(sale(order)).await.body["status"], "approved");
+    }
+    assert_eq!(world.reversal(json!({"order_id": "A-3"})).await.status, 200);
+    world
+        .postback(json!({"click_id": "x", "order_id": "A-4", "amount": "1"}))
+        .await;
+    let signed = [
+        ("webhook-id", "m"),
+        ("webhook-timestamp", "1"),
+        ("webhook-signature", "v1,x"),
+    ];
+    let refused = world
+        .send(Method::POST, "/postback/shop", &signed, Bytes::new())
+        .await;
+    assert_eq!(refused.status, 401);
+
+    // Carry with a pay day ahead makes a wake-up, and a change of the affiliate another.
+    let monthly = json!({"payout": {"schedule": "monthly"}});
+    assert_eq!(world.patch("affiliates/anna", 1, monthly).await.status, 200);
+    world.turn_to("2026-07-02T01:00:00Z").await;
+    assert_eq!(
+        world
+            .patch("affiliates/anna", 2, json!({"name": "Anna B."}))
+            .await
+            .status,
+        200
+    );
+    world.turn_to("2026-08-01T01:00:00Z").await;
+    let balance = world.balance("anna").await;
+    assert_eq!(balance["in_payout"], "9.00");
+    for list in ["merchants", "merchants/shop/secrets"] {
+        assert_eq!(world.get(list).await.status, 200);
+    }
+
+    let mut recorded: BTreeMap<&str, BTreeSet<Vec<String>>> = BTreeMap::new();
+    for call in world.stack.table.calls() {
+        if call.function == "setup" {
+            continue;
+        }
+        for (action, place) in call.actions {
+            let place = place.replace("clickledger-", "");
+            let mut grant = vec![format!("dynamodb:{action}")];
+            grant.extend(place.split("/index/").map(str::to_owned));
+            recorded.entry(call.function).or_default().insert(grant);
+        }
+    }
+    let functions: Vec<&str> = recorded.keys().copied().collect();
+    assert_eq!(functions, ["console", "payout", "postback", "redirect"]);
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(
+        target.join("recorded-actions.json"),
+        json!(recorded).to_string(),
+    )
+    .unwrap();
+}
