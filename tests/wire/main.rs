@@ -1,5 +1,7 @@
 //! The functions' own binaries, over the Lambda Runtime API, with the table over HTTP.
 
+mod process;
+
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -35,7 +37,7 @@ fn binary(name: &str) -> PathBuf {
     BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(&root).arg("build").arg("--locked");
-        for name in ["redirect", "postback", "payout", "console"] {
+        for name in ["redirect", "postback", "payout", "console", "clickledger"] {
             cargo.arg("--bin").arg(name);
         }
         assert!(cargo.status().expect("cargo starts").success());

@@ -1,0 +1,230 @@
+//! The one-machine stack as a process: it survives `kill -9`, and says in one line why it cannot start.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::BROWSER;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::binary;
+
+const ADMIN: &str = "process-test-admin-key-0123456789-abc";
+
+struct Process {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn command(folder: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(binary("clickledger"));
+    command
+        .args(["--port", "0", "--no-demo", "--admin-key", ADMIN, "--data"])
+        .arg(folder.join("data"))
+        .args(more)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Starts it, and waits until it says that it serves.
+async fn start(folder: &Path, more: &[&str]) -> Process {
+    let ready = folder.join("ready.json");
+    drop(std::fs::remove_file(&ready));
+    let mut command = command(folder, more);
+    let child = command.arg("--ready-file").arg(&ready).spawn().unwrap();
+    let began = Instant::now();
+    while !ready.exists() {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "it does not get ready"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ready: Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
+    assert_eq!(ready["admin_key"], ADMIN);
+    let address = ready["url"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("http://")
+        .unwrap()
+        .to_owned();
+    Process { child, address }
+}
+
+impl Process {
+    async fn send(&self, method: &str, path: &str, body: Option<Value>) -> (String, Value) {
+        let body = body.map_or_else(String::new, |body| body.to_string());
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nUser-Agent: {BROWSER}\r\nAuthorization: Bearer {ADMIN}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (
+            head.to_owned(),
+            serde_json::from_str(body).unwrap_or(Value::Null),
+        )
+    }
+}
+
+fn refused(mut command: Command) -> (ExitStatus, String) {
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    (output.status, String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_kill_9_and_the_clock_never_goes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = start(folder.path(), &["--now", "2026-07-01T10:00:00Z"]).await;
+    let (_, merchant) = process
+        .send(
+            "POST",
+            "/api/v1/merchants",
+            Some(json!({"id": "shop", "name": "Shop"})),
+        )
+        .await;
+    let token = merchant["secret"]["postback_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for (resource, body) in [
+        (
+            "programs",
+            json!({"id": "shoes", "merchant": "shop", "name": "Shoes", "currency": "EUR", "destination": "http://127.0.0.1/",
+                   "hold_days": 0, "status": "active", "override": "a test", "commission": [{"type": "percent", "percent": "10"}]}),
+        ),
+        (
+            "affiliates",
+            json!({"id": "anna", "name": "Anna", "email": "a@example.com", "country": "DE"}),
+        ),
+        (
+            "links",
+            json!({"slug": "go", "program": "shoes", "affiliate": "anna"}),
+        ),
+    ] {
+        let (head, answer) = process
+            .send("POST", &format!("/api/v1/{resource}"), Some(body))
+            .await;
+        assert!(head.starts_with("HTTP/1.1 201"), "{head} {answer}");
+    }
+    let (head, _) = process.send("GET", "/r/go", None).await;
+    let click_id = head
+        .lines()
+        .find(|line| line.starts_with("location: "))
+        .unwrap();
+    let click_id = click_id.rsplit_once("click_id=").unwrap().1.to_owned();
+    // The admin's key is not a postback's: the header would be taken for one.
+    let path = format!("/postback?token={token}&click_id={click_id}&order_id=A-1&amount=12.30");
+    let (head, refused_answer) = process.send("GET", &path, None).await;
+    assert!(head.starts_with("HTTP/1.1 401"), "{refused_answer}");
+    let post = async |process: &Process| {
+        let mut stream = TcpStream::connect(&process.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    assert!(post(&process).await.contains(r#""result":"created""#));
+    let turned = process
+        .send(
+            "POST",
+            "/dev/clock",
+            Some(json!({"now": "2026-07-03T12:00:00Z"})),
+        )
+        .await;
+    assert!(turned.0.starts_with("HTTP/1.1 200"), "{turned:?}");
+    let balances = process
+        .send("GET", "/api/v1/affiliates/anna/balances", None)
+        .await
+        .1;
+    assert_eq!(balances["items"][0]["payable"], "1.23");
+
+    process.child.kill().unwrap();
+    process.child.wait().unwrap();
+    let process = start(folder.path(), &["--now", "2026-07-01T10:00:00Z"]).await;
+    let now = process.send("GET", "/dev/clock", None).await.1;
+    assert!(
+        now["now"].as_str().unwrap() >= "2026-07-03T12:00:00Z",
+        "{now}"
+    );
+    assert_eq!(
+        process
+            .send("GET", "/api/v1/affiliates/anna/balances", None)
+            .await
+            .1,
+        balances
+    );
+    assert!(
+        post(&process)
+            .await
+            .contains(r#""result":"recorded_before""#)
+    );
+
+    let (status, line) = refused(command(folder.path(), &[]));
+    assert_eq!(
+        (status.code(), line.lines().count()),
+        (Some(2), 1),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_ends_with_one_line_and_status_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let mut taken = Command::new(binary("clickledger"));
+    taken.args(["--in-memory", "--port", &port]);
+    let (status, line) = refused(taken);
+    assert_eq!(
+        (status.code(), line.lines().count()),
+        (Some(2), 1),
+        "{line}"
+    );
+
+    let mut unknown = Command::new(binary("clickledger"));
+    unknown.arg("--colour");
+    assert_eq!(refused(unknown).0.code(), Some(2));
+
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::write(data.join("keys.json"), "{").unwrap();
+    let (status, line) = refused(command(folder.path(), &[]));
+    assert_eq!(
+        (status.code(), line.lines().count()),
+        (Some(2), 1),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn a_request_to_end_ends_it_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = start(folder.path(), &[]).await;
+    let id = process.child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+}
