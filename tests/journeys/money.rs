@@ -370,3 +370,39 @@ async fn a_run_cut_at_any_call_and_resumed_pays_the_same() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn refunds_at_once_never_take_back_more_than_the_order() {
+    let world = Arc::new(World::with_shop(START).await);
+    let click_id = world.click("anna-shoes").await;
+    world
+        .postback(json!({"click_id": click_id, "order_id": "A-1", "amount": "10"}))
+        .await;
+    let barrier = Arc::new(Barrier::new(8));
+    let tasks: Vec<_> = (0..8)
+        .map(|number| {
+            let (world, barrier) = (Arc::clone(&world), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                let part =
+                    json!({"order_id": "A-1", "reversal_id": number.to_string(), "amount": "3"});
+                loop {
+                    let answer = world.reversal(part.clone()).await;
+                    if answer.status != 503 {
+                        return answer.status;
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for task in tasks {
+        statuses.push(task.await.unwrap());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 422, 422, 422, 422, 422]);
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["0.10", "0.00", "0.00", "0.90"]
+    );
+}
