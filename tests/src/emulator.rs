@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path as Segments, State};
+use axum::extract::{DefaultBodyLimit, Path as Segments, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
@@ -26,6 +26,8 @@ type Answer = Result<Value, Value>;
 struct Shared {
     events: Mutex<mpsc::UnboundedReceiver<(String, Value)>>,
     waiting: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
+    /// Why the function could not start, as it reported it.
+    init_error: Mutex<Option<Value>>,
 }
 
 /// A function that runs as it would on Lambda. It ends when this is dropped.
@@ -43,6 +45,7 @@ impl Emulated {
         let shared = Arc::new(Shared {
             events: Mutex::new(receiver),
             waiting: Mutex::new(HashMap::new()),
+            init_error: Mutex::new(None),
         });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
@@ -51,6 +54,9 @@ impl Emulated {
                 post(response),
             )
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+            .route("/2018-06-01/runtime/init/error", post(init_error))
+            // As Lambda: 6 MiB of answer and what surrounds them.
+            .layer(DefaultBodyLimit::max(7 * 1024 * 1024))
             .with_state(Arc::clone(&shared));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -87,7 +93,7 @@ impl Emulated {
     /// Hands one event over; what the function answers, or the error that it reports.
     ///
     /// # Errors
-    /// The error report of the function.
+    /// The error report of the function, also where it could not start.
     pub async fn invoke(&self, event: Value) -> Answer {
         let id = format!("{:032x}", u128::from_be_bytes(shared::app::random()));
         let (answer, answered) = oneshot::channel();
@@ -98,7 +104,10 @@ impl Emulated {
         let mut child = self.child.lock().await;
         tokio::select! {
             answer = answered => answer.expect("every event is answered once"),
-            status = child.wait() => panic!("the function ended instead of answering: {status:?}"),
+            status = child.wait() => match self.shared.init_error.lock().await.take() {
+                Some(error) => Err(error),
+                None => panic!("the function ended instead of answering: {status:?}"),
+            },
         }
     }
 }
@@ -150,6 +159,12 @@ async fn error(
     answered(&shared, &id, Err(value)).await
 }
 
+async fn init_error(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCode {
+    let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    *shared.init_error.lock().await = Some(value);
+    StatusCode::ACCEPTED
+}
+
 /// An event as a Function URL sends it (payload version 2.0).
 #[must_use]
 pub fn function_url_event(
@@ -162,9 +177,16 @@ pub fn function_url_event(
     let (path, query) = path_and_query
         .split_once('?')
         .unwrap_or((path_and_query, ""));
+    let (cookies, headers): (Vec<_>, Vec<_>) = headers
+        .iter()
+        .partition(|(name, _)| name.eq_ignore_ascii_case("cookie"));
+    let cookies: Vec<&str> = cookies
+        .iter()
+        .flat_map(|(_, value)| value.split("; "))
+        .collect();
     let headers: serde_json::Map<String, Value> = headers
         .iter()
-        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .map(|(name, value)| (name.to_ascii_lowercase(), json!(value)))
         .collect();
     let mut event = json!({
         "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query, "headers": headers,
@@ -175,6 +197,9 @@ pub fn function_url_event(
         },
         "isBase64Encoded": false,
     });
+    if !cookies.is_empty() {
+        event["cookies"] = json!(cookies);
+    }
     if let Some(body) = body {
         event["body"] = json!(body);
     }

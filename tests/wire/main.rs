@@ -134,16 +134,14 @@ async fn a_click_becomes_a_payout_through_the_real_binaries() {
     assert_eq!(api("POST", "links", link).await["statusCode"], 201);
 
     let headers = [("user-agent", BROWSER)];
-    let sent = redirect
-        .invoke(function_url_event(
-            "GET",
-            "/r/go?sub1=x",
-            &headers,
-            None,
-            NOW_MS,
-        ))
-        .await
-        .unwrap();
+    // A loaded machine may be too slow for the redirect's time limit: then the visitor asks again.
+    let visit = function_url_event("GET", "/r/go?sub1=x", &headers, None, NOW_MS);
+    let mut sent = redirect.invoke(visit.clone()).await.unwrap();
+    for _ in 0..50 {
+        if sent["statusCode"] == 503 {
+            sent = redirect.invoke(visit.clone()).await.unwrap();
+        }
+    }
     assert_eq!(sent["statusCode"], 302, "{sent}");
     assert!(
         sent["cookies"][0]

@@ -66,11 +66,14 @@ impl Destination {
             return Err(NotADestination::Address);
         }
 
-        let after_scheme = text.find("://").map_or(text, |at| &text[at + 3..]);
-        let authority = after_scheme
-            .split(['/', '?', '#'])
-            .next()
-            .unwrap_or_default();
+        // Browsers read `https:/x` and `https:///x` as `https://x`: with a macro there, every
+        // visitor could choose the host.
+        let authority = text
+            .split_once("://")
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(url.scheme()))
+            .and_then(|(_, rest)| rest.split(['/', '?', '#']).next())
+            .filter(|authority| !authority.is_empty())
+            .ok_or(NotADestination::Address)?;
         if authority.contains('{') {
             return Err(NotADestination::MacroInHost);
         }
@@ -225,6 +228,9 @@ mod tests {
             ("https://shop.example/}", UnknownMacro),
             ("https://shop.example/{{click_id}}", UnknownMacro),
             ("https://{sub1}.example/", MacroInHost),
+            ("https:/{sub1}", Address),
+            ("https:///{sub1}", Address),
+            ("https:{sub1}?://shop.example", Address),
             ("https://shop.example{sub1}", MacroInHost),
         ] {
             assert_eq!(Destination::parse(text), Err(why), "{text}");
