@@ -3,6 +3,8 @@
 mod cache;
 mod location;
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use http::{HeaderName, Method, StatusCode, header};
@@ -11,8 +13,9 @@ use shared::app::{App, random};
 use shared::click::{Click, Clicking, LinkId, Visitor};
 use shared::http_types::{Problem, Request, Response};
 use shared::setup::{AffiliateStatus, Link, ProgramStatus, Slug};
-use shared::store::ClickRecord;
+use shared::store::{ClickRecord, StoreError};
 use shared::traffic::{self, Class};
+use tokio::time::Instant;
 
 use cache::{Cache, Known};
 use location::{Location, Parameters};
@@ -20,6 +23,8 @@ use location::{Location, Parameters};
 /// How long a click's record outlives its window.
 const MARGIN_DAYS: i64 = 7;
 const YEAR_SECONDS: u32 = 31_536_000;
+/// The longest that a visitor waits for the table, whatever it was asked.
+const WAIT: Duration = Duration::from_millis(300);
 
 /// What all clicks of one instance share.
 #[derive(Debug)]
@@ -53,12 +58,19 @@ async fn answer(state: &Redirect, request: &Request) -> Result<Response, Problem
         return Err(Problem::method_not_allowed("GET, HEAD"));
     }
     if traffic::is_prefetch(&request.headers) {
-        // The real visit asks again, and that one counts.
+        // The real visit asks again, and that one is the click.
+        let slug = slug.as_str();
+        tracing::info!(
+            link.slug = slug,
+            prefetches = 1,
+            "`{slug}` was loaded in advance"
+        );
         return Ok(Response::empty(StatusCode::SERVICE_UNAVAILABLE)
             .with(header::VARY, "Sec-Purpose")
             .with(HeaderName::from_static("x-robots-tag"), "noindex"));
     }
 
+    let deadline = Instant::now() + WAIT;
     let known = match state.cache.link(&state.app, &slug).await {
         Ok(Some(known)) => known,
         Ok(None) => return Err(Problem::not_found()),
@@ -69,10 +81,15 @@ async fn answer(state: &Redirect, request: &Request) -> Result<Response, Problem
             };
         }
     };
-    visit(state, request, &known).await
+    visit(state, request, &known, deadline).await
 }
 
-async fn visit(state: &Redirect, request: &Request, known: &Known) -> Result<Response, Problem> {
+async fn visit(
+    state: &Redirect,
+    request: &Request,
+    known: &Known,
+    deadline: Instant,
+) -> Result<Response, Problem> {
     let (link, program) = (&known.link, &known.program);
     let parameters = Parameters::of(&request.query);
     let is_test = link.test || parameters.is_test();
@@ -95,11 +112,11 @@ async fn visit(state: &Redirect, request: &Request, known: &Known) -> Result<Res
         takes_deep_links: is_active,
         is_one_machine: state.app.is_one_machine,
     };
+    let cookie = Cookie::of(request);
     if request.method == Method::HEAD {
-        return Ok(sent_on(&location.with(None)));
+        return Ok(cookie.set_on(sent_on(&location.with(None)), request.https));
     }
 
-    let cookie = Cookie::of(request);
     let objection = traffic::objection(&request.headers);
     let click = Click::mint(
         &Clicking {
@@ -120,35 +137,30 @@ async fn visit(state: &Redirect, request: &Request, known: &Known) -> Result<Res
         program: program.id.clone(),
         affiliate: link.affiliate.clone(),
         slug: link.slug.to_string(),
-        reason: objection.map(traffic::Reason::as_str),
+        reason: objection.map(|reason| reason.as_str().to_owned()),
         tags: parameters.tags(),
         country: request.country.clone(),
-        device: traffic::Device::of(&request.headers).as_str(),
-        browser: traffic::browser(&request.headers),
+        device: traffic::Device::of(&request.headers).as_str().to_owned(),
+        browser: traffic::browser(&request.headers).to_owned(),
         language: traffic::language(&request.headers),
         landing: location::host_of(&target),
     };
     let kept_for = SignedDuration::from_secs(i64::from(program.click_window.seconds()))
         + SignedDuration::from_hours(24 * MARGIN_DAYS);
     let expires_at = request.now.checked_add(kept_for).unwrap_or(request.now);
-    if let Err(error) = state
-        .app
-        .store
-        .record_click(&click, &record, expires_at)
+    let recording = state.app.store.record_click(&click, &record, expires_at);
+    let recorded = tokio::time::timeout_at(deadline, recording)
         .await
-    {
+        .unwrap_or_else(|_| Err(StoreError::Unavailable("300 ms were over".to_owned())));
+    if let Err(error) = recorded {
         lost(link, &error);
     }
 
-    let response = sent_on(&target);
-    Ok(match cookie.to_set(request.https) {
-        Some(text) => response.with(header::SET_COOKIE, &text),
-        None => response,
-    })
+    Ok(cookie.set_on(sent_on(&target), request.https))
 }
 
 /// The id itself carries the claim, so the visitor goes on; a statistic misses one.
-fn lost(link: &Link, error: &shared::store::StoreError) {
+fn lost(link: &Link, error: &StoreError) {
     let slug = link.slug.as_str();
     tracing::warn!(link.slug = slug, lost_clicks = 1, error = %error, "could not record a click of `{slug}`");
 }
@@ -166,7 +178,10 @@ struct Cookie {
 }
 
 impl Cookie {
-    const NAMES: [&'static str; 2] = ["__Host-clv", "clv"];
+    /// Over https only the name that no other host of the domain can set.
+    fn name(https: bool) -> &'static str {
+        if https { "__Host-clv" } else { "clv" }
+    }
 
     fn of(request: &Request) -> Self {
         let is_denied = request.header("sec-gpc") == Some("1");
@@ -177,7 +192,7 @@ impl Cookie {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|line| line.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
-            .filter(|(name, _)| Self::NAMES.contains(name))
+            .filter(|(name, _)| *name == Self::name(request.https))
             .find_map(|(_, value)| <[u8; 16]>::try_from(BASE64.decode(value).ok()?).ok());
         match given {
             Some(value) if !is_denied => Self {
@@ -193,16 +208,18 @@ impl Cookie {
         }
     }
 
-    fn to_set(&self, https: bool) -> Option<String> {
+    fn set_on(&self, response: Response, https: bool) -> Response {
         if !self.is_new || self.is_denied {
-            return None;
+            return response;
         }
+        let name = Self::name(https);
         let value = BASE64.encode(self.value);
-        let attributes = format!("Path=/; Max-Age={YEAR_SECONDS}; HttpOnly; SameSite=Lax");
-        Some(if https {
-            format!("__Host-clv={value}; {attributes}; Secure")
-        } else {
-            format!("clv={value}; {attributes}")
-        })
+        let secure = if https { "; Secure" } else { "" };
+        response.with(
+            header::SET_COOKIE,
+            &format!(
+                "{name}={value}; Path=/; Max-Age={YEAR_SECONDS}; HttpOnly; SameSite=Lax{secure}"
+            ),
+        )
     }
 }

@@ -1,14 +1,21 @@
 //! Where a visitor is sent: the destination with the click id, and what the visit brought along.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use shared::setup::{Destination, Link, Program};
 use url::Url;
 
-/// Ids of ad platforms that reach the destination byte for byte, as `utm_*` do.
-const AD_IDS: [&str; 16] = [
+/// Ids of ad platforms that reach the destination byte for byte, as `utm_*` do. In lower case:
+/// Snap says `ScCid`.
+const AD_IDS: [&str; 21] = [
     "gclid",
+    "gclsrc",
+    "gad_source",
+    "gad_campaignid",
+    "tblci",
+    "dicbo",
     "gbraid",
     "wbraid",
     "dclid",
@@ -25,6 +32,16 @@ const AD_IDS: [&str; 16] = [
     "ko_click_id",
     "qclid",
 ];
+
+/// The longest name of a `utm_*` that is kept with a click.
+const NAME_MOST: usize = 32;
+
+/// What can never stand in a header or would begin a fragment. All else goes on as it came.
+const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'#');
+
+fn is_ad_id(name: &str) -> bool {
+    AD_IDS.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
 
 /// A visit's parameters: as they came, in order. Nothing in them can fail.
 #[derive(Debug)]
@@ -60,21 +77,27 @@ impl<'a> Parameters<'a> {
         })
     }
 
-    /// The sub ids and `utm_*`, for the click's record.
+    /// The sub ids and `utm_*`, and the names of ad ids, for the click's record. An ad id's value
+    /// may name a person, so it goes on to the destination and is not kept.
     pub fn tags(&self) -> BTreeMap<String, String> {
         let subs = (1..=10).filter_map(|number| {
             let name = format!("sub{number}");
             Some((name.clone(), self.sub(&name)?))
         });
-        let utms = ["utm_source", "utm_medium", "utm_campaign"]
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), self.value(name)?)));
-        subs.chain(utms).collect()
+        let mut tags: BTreeMap<String, String> = subs.collect();
+        for (name, _) in &self.0 {
+            if is_ad_id(name) {
+                tags.insert(name.clone(), String::new());
+            } else if name.starts_with("utm_") && name.len() <= NAME_MOST {
+                tags.insert(name.clone(), self.value(name).unwrap_or_default());
+            }
+        }
+        tags
     }
 
     /// What goes on to the destination, as it came.
     fn passed_on(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        let goes_on = |name: &str| AD_IDS.contains(&name) || name.starts_with("utm_");
+        let goes_on = |name: &str| is_ad_id(name) || name.starts_with("utm_");
         self.0
             .iter()
             .filter(move |(name, _)| goes_on(name))
@@ -102,39 +125,53 @@ impl Location<'_> {
     pub fn with(&self, click_id: Option<&str>) -> String {
         let deep = self.deep_link();
         let names_click_id = deep.is_none() && self.destination.names_click_id();
-        let filled = deep.unwrap_or_else(|| {
+        let filled = deep.map(String::from).unwrap_or_else(|| {
             let filled = self.destination.filled(|name| match name {
                 "click_id" => click_id.map(str::to_owned),
                 "affiliate" => Some(self.link.affiliate.to_string()),
                 "program" => Some(self.program.id.to_string()),
                 sub => self.parameters.sub(sub),
             });
-            Url::parse(&filled).expect("a filled destination is an address")
+            // As a browser would spell it; as it was given, should a macro have spoilt it.
+            Url::parse(&filled).map_or(filled, String::from)
         });
+        let (address, fragment) = match filled.split_once('#') {
+            Some((address, fragment)) => (address, Some(fragment)),
+            None => (filled.as_str(), None),
+        };
+        let (address, query) = address.split_once('?').unwrap_or((address, ""));
 
         let own = &self.program.click_id_param;
-        let mut pairs: Vec<&str> = filled
-            .query()
-            .unwrap_or_default()
+        let mut pairs: Vec<Cow<'_, str>> = query
             .split('&')
             .filter(|pair| !pair.is_empty())
             .filter(|pair| names_click_id || name_of(pair) != *own)
+            .map(Cow::from)
             .collect();
         let taken: HashSet<String> = pairs.iter().map(|pair| name_of(pair)).collect();
         let passed_on = self
             .parameters
             .passed_on()
-            .filter(|(name, pair)| !taken.contains(*name) && name != own && is_plain(pair));
-        pairs.extend(passed_on.map(|(_, pair)| pair));
+            .filter(|(name, _)| !taken.contains(*name) && name != own);
+        pairs.extend(
+            passed_on.map(|(_, pair)| Cow::from(utf8_percent_encode(pair, NOT_IN_A_QUERY))),
+        );
         let id = click_id
             .filter(|_| !names_click_id)
-            .map(|id| format!("{own}={id}"));
-        pairs.extend(id.as_deref());
+            .map(|id| Cow::from(format!("{own}={id}")));
+        pairs.extend(id);
 
-        let query = pairs.join("&");
-        let mut target = filled.clone();
-        target.set_query((!query.is_empty()).then_some(&query));
-        target.to_string()
+        // By hand: the `url` crate would encode an apostrophe that a `utm_*` brings.
+        let mut target = address.to_owned();
+        if !pairs.is_empty() {
+            target.push('?');
+            target.push_str(&pairs.join("&"));
+        }
+        if let Some(fragment) = fragment {
+            target.push('#');
+            target.push_str(fragment);
+        }
+        target
     }
 
     /// The page that the affiliate asks for, if it is on one of the program's hosts.
@@ -156,12 +193,6 @@ fn name_of(pair: &str) -> String {
     decoded(pair.split('=').next().unwrap_or_default())
 }
 
-/// Whether a pair can stand in an address byte for byte.
-fn is_plain(pair: &str) -> bool {
-    pair.bytes()
-        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'\''))
-}
-
 /// The host of an address.
 pub fn host_of(target: &str) -> String {
     Url::parse(target)
@@ -178,6 +209,10 @@ mod tests {
     use super::*;
 
     fn check(destination: &str, query: &str) -> String {
+        with_id(destination, query, Some("ID"))
+    }
+
+    fn with_id(destination: &str, query: &str, id: Option<&str>) -> String {
         let program = Program::parse(&json!({
             "id": "shoes", "merchant": "shop", "name": "Shoes", "currency": "EUR",
             "destination": destination, "commission": [{"type": "percent", "percent": "10"}],
@@ -194,7 +229,58 @@ mod tests {
             takes_deep_links: true,
             is_one_machine: false,
         };
-        location.with(Some("ID"))
+        location.with(id)
+    }
+
+    #[test]
+    fn what_ad_platforms_and_campaigns_bring_arrives_byte_for_byte() {
+        for pair in [
+            "utm_campaign=O'Brien",
+            "utm_content=%22a%22+b",
+            "utm_term=\"<x>\"|{y}",
+            "gclid=Cj0K%2FQ-_~",
+            "ScCid=A-b_C",
+            "utm_source=a&utm_source=b",
+            "utm_source=%ff%zz%",
+            "gclid",
+            "gclid=",
+        ] {
+            assert_eq!(
+                check("https://shop.example/", pair),
+                format!("https://shop.example/?{pair}&click_id=ID"),
+            );
+        }
+        assert_eq!(
+            check("https://shop.example/#top", "utm_source=\u{fc} \r\nX:1"),
+            "https://shop.example/?utm_source=%C3%BC%20%0D%0AX:1&click_id=ID#top"
+        );
+    }
+
+    #[test]
+    fn without_an_id_its_place_stays_empty() {
+        for (destination, expected) in [
+            ("https://shop.example/?a=1", "https://shop.example/?a=1"),
+            ("https://shop.example/", "https://shop.example/"),
+            (
+                "https://shop.example/?c={click_id}",
+                "https://shop.example/?c=",
+            ),
+        ] {
+            assert_eq!(with_id(destination, "", None), expected);
+        }
+    }
+
+    #[test]
+    fn tags_are_sub_ids_campaigns_and_the_names_of_ad_ids() {
+        let query = "sub1=a&sub2=b%20c&sub11=d&utm_source=n%26&utm_source=m&gclid=secret&other=1";
+        let tags = Parameters::of(query).tags();
+        let expected = [("gclid", ""), ("sub1", "a"), ("utm_source", "n&")];
+        assert!(
+            tags.iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .eq(expected),
+            "{tags:?}"
+        );
     }
 
     #[test]

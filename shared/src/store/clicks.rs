@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::schema::escaped;
-use super::{Key, Row, Store, StoreError};
+use super::{Damaged, Key, Row, Store, StoreError};
 use crate::click::Click;
 use crate::ids::{AffiliateId, ProgramId};
 
 /// A click waits for its record no longer than this, twice.
 const ATTEMPT: Duration = Duration::from_millis(120);
-/// The longest text of a dimension that is kept: a whole item stays below 1,024 bytes.
-const DIMENSION_MOST: usize = 32;
+/// One write unit.
+const ITEM_MOST: usize = 1_024;
+/// The longest text of a dimension that is kept, in bytes. No sub id is longer.
+const DIMENSION_MOST: usize = 64;
 
 /// What statistics and the decision's trail know of a click beyond its id. No address, no user
 /// agent.
@@ -24,19 +28,16 @@ pub struct ClickRecord {
     pub affiliate: AffiliateId,
     pub slug: String,
     /// What spoke against it, by code.
-    pub reason: Option<&'static str>,
-    /// `sub1` to `sub10`, `utm_*`: those that were there.
+    pub reason: Option<String>,
+    /// `sub1` to `sub10`, `utm_*`: those that were there; of ad platforms' ids the names alone,
+    /// with nothing behind them.
     pub tags: BTreeMap<String, String>,
     pub country: Option<String>,
-    pub device: &'static str,
-    pub browser: &'static str,
+    pub device: String,
+    pub browser: String,
     pub language: Option<String>,
     /// The host that the visitor was sent to.
     pub landing: String,
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(DIMENSION_MOST).collect()
 }
 
 impl Store {
@@ -51,44 +52,19 @@ impl Store {
         record: &ClickRecord,
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
-        let key = Key::new(
-            format!("J#{}#{}", escaped(record.program.as_str()), click.visitor()),
-            format!(
-                "{:013}#{}",
-                click.clicked_at().as_millisecond(),
-                click.random()
-            ),
-        );
-        // Sub ids come first: where there are more tags than fit, the rest is left out.
-        let mut tags: BTreeMap<&str, String> = BTreeMap::new();
-        let mut room = 420_usize;
-        for (name, value) in &record.tags {
-            let value = cut(value);
-            room = room.saturating_sub(name.len() + value.len() + 6);
-            if room > 0 {
-                tags.insert(name, value);
-            }
-        }
-        let row = Row::new(&key)
-            .number("expires_at", expires_at.as_second())
-            .text("affiliate", record.affiliate.as_str())
-            .text("slug", &record.slug)
-            .text("class", click.class().as_str())
-            .number("test", i64::from(click.is_test()))
-            .text_if("reason", record.reason)
-            .text_if("country", record.country.as_deref().map(cut))
-            .text("device", record.device)
-            .text("browser", record.browser)
-            .text_if("language", record.language.as_deref().map(cut))
-            .text("landing", cut(&record.landing))
-            .json("tags", &json!(tags));
+        let row = row(click, record, expires_at);
         let mut last = StoreError::Contended;
         for _ in 0..2 {
+            // The SDK's own retries would wait longer than the visitor does.
             let put = self
                 .client
                 .put_item()
                 .table_name(&self.tables.core)
-                .set_item(Some(row.clone().into_item()));
+                .set_item(Some(row.clone().into_item()))
+                .customize()
+                .config_override(
+                    aws_sdk_dynamodb::Config::builder().retry_config(RetryConfig::disabled()),
+                );
             match tokio::time::timeout(ATTEMPT, put.send()).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => last = error.into(),
@@ -96,5 +72,172 @@ impl Store {
             }
         }
         Err(last)
+    }
+
+    /// What was recorded of a click; none if its record was lost or dropped.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn click(
+        &self,
+        program: &ProgramId,
+        click: &Click,
+    ) -> Result<Option<ClickRecord>, StoreError> {
+        let row = self.read(&key(program, click)).await?;
+        Ok(row.map(|row| read(program, &row)).transpose()?)
+    }
+}
+
+fn key(program: &ProgramId, click: &Click) -> Key {
+    Key::new(
+        format!("J#{}#{}", escaped(program.as_str()), click.visitor()),
+        format!(
+            "{:013}#{}",
+            click.clicked_at().as_millisecond(),
+            click.random()
+        ),
+    )
+}
+
+fn row(click: &Click, record: &ClickRecord, expires_at: Timestamp) -> Row {
+    let row = Row::new(&key(&record.program, click))
+        .number("expires_at", expires_at.as_second())
+        .text("affiliate", record.affiliate.as_str())
+        .text("slug", cut(&record.slug))
+        .text("class", click.class().as_str())
+        .number("test", i64::from(click.is_test()))
+        .text_if("reason", record.reason.as_deref().map(cut))
+        .text_if("country", record.country.as_deref().map(cut))
+        .text("device", cut(&record.device))
+        .text("browser", cut(&record.browser))
+        .text_if("language", record.language.as_deref().map(cut))
+        .text("landing", cut(&record.landing));
+
+    // OK because the rest is at most some 700 bytes: each of its texts is bounded.
+    let room = ITEM_MOST - size(&row.clone().text("tags", ""));
+    row.json("tags", &tags(record, room))
+}
+
+/// As many tags as fit, sub ids first: a commission's statement may name them.
+fn tags(record: &ClickRecord, room: usize) -> Value {
+    let (subs, others): (Vec<_>, Vec<_>) = record
+        .tags
+        .iter()
+        .partition(|(name, _)| name.starts_with("sub"));
+    let mut kept: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, value) in subs.into_iter().chain(others) {
+        kept.insert(name, cut(value));
+        if json!(kept).to_string().len() > room {
+            kept.remove(name.as_str());
+        }
+    }
+    json!(kept)
+}
+
+/// The beginning of a text, whole characters only.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(DIMENSION_MOST)]
+}
+
+/// What the table counts, or a little more: it packs two digits of a number into a byte.
+fn size(row: &Row) -> usize {
+    let item = row.clone().into_item();
+    item.iter()
+        .map(|(name, value)| {
+            let (AttributeValue::S(text) | AttributeValue::N(text)) = value else {
+                return name.len();
+            };
+            name.len() + text.len() + 1
+        })
+        .sum()
+}
+
+fn read(program: &ProgramId, row: &Row) -> Result<ClickRecord, Damaged> {
+    let owned = |name: &str| row.get_text_if(name).map(str::to_owned);
+    Ok(ClickRecord {
+        program: program.clone(),
+        affiliate: row.parsed("affiliate", AffiliateId::parse)?,
+        slug: row.get_text("slug")?.to_owned(),
+        reason: owned("reason"),
+        tags: row.parsed("tags", |text| serde_json::from_str(text))?,
+        country: owned("country"),
+        device: row.get_text("device")?.to_owned(),
+        browser: row.get_text("browser")?.to_owned(),
+        language: owned("language"),
+        landing: row.get_text("landing")?.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::click::{Clicking, LinkId, Visitor};
+    use crate::keys::KeyRing;
+    use crate::traffic::Class;
+
+    fn check(tags: BTreeMap<String, String>, long: &str) -> (usize, ClickRecord) {
+        let keys = KeyRing::generate("prod", [7; 32]).unwrap().0;
+        let program = ProgramId::parse(&"p".repeat(32)).unwrap();
+        let click = Click::mint(
+            &Clicking {
+                link: LinkId::of("go"),
+                visitor: Visitor::of(&[3; 16], &program, &keys),
+                now: Timestamp::MAX,
+                random: [255; 8],
+                class: Class::Invalid,
+                is_view: false,
+                is_test: true,
+                is_consent_denied: false,
+                is_program_paused: false,
+            },
+            &keys,
+        );
+        let record = ClickRecord {
+            program: program.clone(),
+            affiliate: AffiliateId::parse(&"a".repeat(32)).unwrap(),
+            slug: "s".repeat(64),
+            reason: Some(long.to_owned()),
+            tags,
+            country: Some(long.to_owned()),
+            device: long.to_owned(),
+            browser: long.to_owned(),
+            language: Some(long.to_owned()),
+            landing: long.to_owned(),
+        };
+        let row = row(&click, &record, Timestamp::MAX);
+        (size(&row), read(&program, &row).unwrap())
+    }
+
+    fn tags(value: &str) -> BTreeMap<String, String> {
+        (1..=10)
+            .map(|number| format!("sub{number}"))
+            .chain((1..=50).map(|number| format!("utm_{number}")))
+            .map(|name| (name, value.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn a_click_is_one_write_unit_whatever_the_visitor_brings() {
+        for value in ["", "x", "\u{1}\"\\", "\u{1f600}"] {
+            let value = value.repeat(300);
+            let (bytes, read) = check(tags(&value), &value);
+            assert!(bytes <= ITEM_MOST, "{bytes} bytes: {read:?}");
+        }
+    }
+
+    #[test]
+    fn sub_ids_are_kept_whole_and_before_all_else() {
+        let mut given = tags(&"u".repeat(64));
+        given.retain(|name, _| !name.starts_with("sub"));
+        given.insert("gclid".to_owned(), String::new());
+        for number in 1..=5 {
+            given.insert(format!("sub{number}"), "s".repeat(64));
+        }
+        let (_, read) = check(given, "chrome");
+        for number in 1..=5 {
+            assert_eq!(read.tags[&format!("sub{number}")], "s".repeat(64));
+        }
+        assert_eq!(read.tags["gclid"], "");
+        assert!(read.tags.len() < 20, "{:?}", read.tags);
     }
 }
