@@ -108,6 +108,8 @@ async fn run(options: &Serve) -> Result<(), String> {
     let (stack, admin_key) = Stack::start(&start)
         .await
         .map_err(|error| error.to_string())?;
+    // Recorded calls are for tests; a service that runs for months has no room for them.
+    stack.table.record(false);
     let stack = Arc::new(stack);
 
     println!("Clickledger serves on {url}");
