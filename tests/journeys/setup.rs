@@ -51,6 +51,13 @@ async fn a_program_is_launched_by_a_test_or_for_a_reason() {
     let active = json!({"status": "active"});
     let refused = world.patch("programs/hats", 1, active.clone()).await;
     assert_eq!(refused.body["code"], "test_conversion_missing");
+    // Neither is it launched by way of a pause.
+    let paused = json!({"status": "paused"});
+    assert_eq!(world.patch("programs/hats", 1, paused).await.status, 200);
+    let refused = world.patch("programs/hats", 2, active.clone()).await;
+    assert_eq!(refused.body["code"], "test_conversion_missing");
+    let draft = json!({"status": "draft"});
+    assert_eq!(world.patch("programs/hats", 2, draft).await.status, 200);
     // A draft leads nowhere but for a test.
     assert_eq!(world.visit("hat", BROWSER).await.status, 404);
     let test = tests::click_id(&world.visit("hat?test=1", BROWSER).await);
@@ -61,12 +68,19 @@ async fn a_program_is_launched_by_a_test_or_for_a_reason() {
         (&sale.body["status"], &sale.body["test"]),
         (&json!("test"), &json!(true))
     );
-    assert_eq!(world.patch("programs/hats", 1, active).await.status, 200);
+    assert_eq!(
+        world.patch("programs/hats", 3, active.clone()).await.status,
+        200
+    );
     assert_eq!(world.visit("hat", BROWSER).await.status, 302);
     assert_eq!(
         world.get("affiliates/anna/balances").await.body["items"][0]["earned"],
         "0.00"
     );
+    // What was launched once pauses and goes on without another proof.
+    let paused = json!({"status": "paused"});
+    assert_eq!(world.patch("programs/shoes", 1, paused).await.status, 200);
+    assert_eq!(world.patch("programs/shoes", 2, active).await.status, 200);
 }
 
 #[tokio::test]
@@ -156,4 +170,62 @@ async fn a_prefetch_gets_no_id_and_a_robot_gets_one_that_looks_the_same() {
         (response.status, names, tests::click_id(response).len())
     };
     assert_eq!(shape(&person), shape(&robot));
+}
+
+#[tokio::test]
+async fn an_affiliate_changes_its_own_links_and_sends_visitors_to_the_shop_only() {
+    let world = World::with_shop(START).await;
+    let rules = json!({"commission": [
+        {"type": "percent", "percent": "30", "when": {"affiliate": "bob"}},
+        {"type": "percent", "percent": "10"},
+    ]});
+    assert_eq!(world.patch("programs/shoes", 1, rules).await.status, 200);
+    let key = world
+        .made(
+            "keys",
+            json!({"role": "affiliate", "affiliate": "anna", "person": "Anna"}),
+        )
+        .await;
+    let bearer = format!("Bearer {}", key["key"].as_str().unwrap());
+    let send = async |method: Method, path: &str, etag: &str, body: serde_json::Value| {
+        let headers = [("authorization", bearer.as_str()), ("if-match", etag)];
+        let path = format!("/api/v1/{path}");
+        answer(
+            &world
+                .send(method, &path, &headers, body.to_string().into())
+                .await,
+        )
+    };
+    let to = |address: &str| json!({ "destination": address });
+    let link = "links/anna-shoes";
+    let elsewhere = send(Method::PATCH, link, "\"1\"", to("https://evil.example/")).await;
+    assert_eq!(elsewhere.body["code"], "host_not_allowed");
+    let own = send(
+        Method::PATCH,
+        link,
+        "\"1\"",
+        to("https://shop.example/deep"),
+    )
+    .await;
+    assert_eq!(own.status, 200, "{own:?}");
+    let status = send(
+        Method::PATCH,
+        "affiliates/anna",
+        "\"1\"",
+        json!({"status": "closed"}),
+    )
+    .await;
+    assert_eq!(status.status, 403);
+
+    let terms = send(Method::GET, "programs/shoes", "", json!({}))
+        .await
+        .body;
+    assert_eq!(terms["commission"].as_array().unwrap().len(), 1, "{terms}");
+    let odd = world
+        .post(
+            "merchants",
+            json!({"id": "odd", "name": "Odd", "override": "x"}),
+        )
+        .await;
+    assert_eq!(odd.body["code"], "parameter_unknown");
 }

@@ -189,8 +189,19 @@ impl Resource for Program {
         if self.is_loopback() && !app.is_one_machine {
             return Err(Problem::invalid("address_invalid", "destination"));
         }
-        let was_draft = before.is_none_or(|before| before.status == ProgramStatus::Draft);
-        let launches = was_draft && self.status == ProgramStatus::Active;
+        // By way of `paused` too: what was active once may pause and go on as it likes.
+        let is_launch = self.status == ProgramStatus::Active
+            && before.is_none_or(|before| before.status != ProgramStatus::Active);
+        let versions = if is_launch && before.is_some() {
+            let versions = app.store.versions::<Self>(self.id.as_str()).await;
+            versions.map_err(unavailable)?
+        } else {
+            Vec::new()
+        };
+        let was_active = versions
+            .iter()
+            .any(|version| version.record.status == ProgramStatus::Active);
+        let launches = is_launch && !was_active;
         if launches && reason.is_none() {
             let tested = app.store.has_test_conversion(self.id.as_str()).await;
             if !tested.map_err(unavailable)? {
@@ -198,6 +209,27 @@ impl Resource for Program {
             }
         }
         Ok(())
+    }
+
+    /// An affiliate sees its own terms: not what others earn, nor what the merchant aims at.
+    fn shown(&self, _: &App, caller: &Caller) -> Value {
+        let mut json = self.to_json();
+        let Some(own) = caller.affiliate() else {
+            return json;
+        };
+        if let Some(rules) = json["commission"].as_array_mut() {
+            rules.retain(|rule| {
+                rule["when"]["affiliate"]
+                    .as_str()
+                    .is_none_or(|named| named == own.as_str())
+            });
+        }
+        for goal in json["goals"].as_array_mut().into_iter().flatten() {
+            if let Some(goal) = goal.as_object_mut() {
+                goal.remove("target_cpa");
+            }
+        }
+        json
     }
 }
 
@@ -323,7 +355,8 @@ impl Resource for Link {
         if is_loopback && !app.is_one_machine {
             return Err(Problem::invalid("address_invalid", "destination"));
         }
-        required::<Program>(app, self.program.as_str(), "program_unknown", "program").await?;
+        let program =
+            required::<Program>(app, self.program.as_str(), "program_unknown", "program").await?;
         required::<Affiliate>(
             app,
             self.affiliate.as_str(),
@@ -332,6 +365,14 @@ impl Resource for Link {
         )
         .await?;
         if caller.affiliate().is_some() {
+            // Whoever is paid for visitors does not choose whose site they arrive at.
+            let is_elsewhere = self.destination.as_ref().is_some_and(|destination| {
+                let hosts = &program.allowed_hosts;
+                !hosts.iter().any(|host| host == destination.host())
+            });
+            if is_elsewhere {
+                return Err(Problem::invalid("host_not_allowed", "destination"));
+            }
             let enrolment = enrolment(app, &self.program, &self.affiliate).await?;
             if enrolment.is_none_or(|enrolment| enrolment.status != EnrolmentStatus::Active) {
                 return Err(Problem::invalid("not_enrolled", "program"));

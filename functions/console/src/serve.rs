@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared::app::{App, random, unavailable};
 use shared::http_types::{Page, Problem, Request, Response};
 use shared::rights::{Action, Caller, Decision, Subject};
-use shared::setup::{Affiliate, patched};
+use shared::setup::{Affiliate, Program, Record, patched};
 use shared::store::{Created, Replaced, Versioned};
 
 use crate::audit;
@@ -109,13 +109,17 @@ async fn create<R: Resource>(
 ) -> Result<Response, Problem> {
     caller.may_at_all(R::CREATE)?;
     let mut body = request.json()?;
-    let reason = take_override(&mut body)?;
+    let reason = take_override::<R>(&mut body)?;
     if let Some(members) = body.as_object_mut() {
+        let is_absent = |members: &serde_json::Map<String, Value>, name: &str| {
+            members
+                .get(name)
+                .is_none_or(|value| value.is_null() || value == "")
+        };
         for name in R::GENERATED {
-            let is_absent = members
-                .get(*name)
-                .is_none_or(|value| value.is_null() || value == "");
-            if is_absent && !(*name == "slug" && members.contains_key("id")) {
+            // A link's slug is its id, where that is given.
+            let has_name = *name == "slug" && !is_absent(members, "id");
+            if is_absent(members, name) && !has_name {
                 members.insert((*name).to_owned(), generated(name).into());
             }
         }
@@ -166,8 +170,9 @@ async fn change<R: Resource>(
         return Err(moved());
     }
     let mut patch = request.json()?;
-    let reason = take_override(&mut patch)?;
-    if caller.affiliate().is_some() {
+    let reason = take_override::<R>(&mut patch)?;
+    let is_affiliate = R::KIND == <Affiliate as Record>::KIND;
+    if is_affiliate && caller.affiliate().is_some() {
         let own = ["name", "email", "country", "payout"];
         let members = patch.as_object().into_iter().flatten();
         if members
@@ -182,7 +187,7 @@ async fn change<R: Resource>(
     changed
         .check(app, caller, before, reason.as_deref())
         .await?;
-    if R::KIND == <Affiliate as shared::setup::Record>::KIND {
+    if is_affiliate {
         wake(app, &seen.record.id(), request).await?;
     }
     let audit = audit(caller, format!("change {}", R::KIND), reason);
@@ -217,13 +222,19 @@ async fn wake(app: &App, affiliate: &str, request: &Request) -> Result<(), Probl
 }
 
 /// The reason for launching a program untested; it is logged, and no part of the record.
-fn take_override(body: &mut Value) -> Result<Option<String>, Problem> {
+fn take_override<R: Record>(body: &mut Value) -> Result<Option<String>, Problem> {
+    if R::KIND != <Program as Record>::KIND {
+        return Ok(None);
+    }
     match body
         .as_object_mut()
         .and_then(|members| members.remove("override"))
     {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if (1..=500).contains(&text.chars().count()) => Ok(Some(text)),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) if text.chars().count() <= 500 && !text.trim().is_empty() => {
+            Ok(Some(text))
+        }
         Some(_) => Err(Problem::invalid("text_invalid", "override")),
     }
 }

@@ -148,17 +148,24 @@ impl Store {
         if current.since <= at || current.version == 1 {
             return Ok(Some(current));
         }
-        let pk = version_key::<R>(id, 1).pk;
-        let core = self.core();
-        let versions = self.read_between(&core, &pk, "V#", "V#~").await?;
         let mut found = None;
-        for row in &versions {
-            let version = read::<R>(row)?;
+        for version in self.versions::<R>(id).await? {
             if found.is_none() || version.since <= at {
                 found = Some(version);
             }
         }
         Ok(found)
+    }
+
+    /// All versions of a record, the first one first.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn versions<R: Record>(&self, id: &str) -> Result<Vec<Versioned<R>>, StoreError> {
+        let pk = current::<R>(id).pk;
+        let core = self.core();
+        let rows = self.read_between(&core, &pk, "V#", "V#~").await?;
+        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
 
     /// Makes a record, if nothing of its id exists.
