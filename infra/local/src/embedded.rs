@@ -95,7 +95,8 @@ impl Embedded {
         let file = folder.join("tables.sqlite");
         let database = dynoxide::Database::new(&file.to_string_lossy())
             .and_then(|database| {
-                // Reads every page of every table, so that a hole shows now and not on pay day.
+                // Reads every page that holds items (not the indexes over them), so that a hole
+                // shows now and not on pay day.
                 database.table_stats()?;
                 Ok(database)
             })

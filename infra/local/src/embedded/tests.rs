@@ -303,24 +303,34 @@ async fn a_folder_keeps_its_items_and_lets_one_in() {
 
 #[tokio::test]
 async fn a_damaged_file_is_not_opened() {
-    // In the header, and in the pages that hold the items.
-    for (from, length) in [(0_usize, 64), (4096, usize::MAX)] {
-        let folder = tempfile::tempdir().unwrap();
-        let embedded = Embedded::in_folder(folder.path()).unwrap();
-        let client = with_table(&embedded).await;
-        for number in 0..100 {
-            put_one(&client, &format!("L#{number}")).await.unwrap();
-        }
-        drop((embedded, client));
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = Embedded::in_folder(folder.path()).unwrap();
+    let client = with_table(&embedded).await;
+    for number in 0..100 {
+        put_one(&client, &format!("L#{number}")).await.unwrap();
+    }
+    drop((embedded, client));
+    let file = folder.path().join("tables.sqlite");
+    let whole = std::fs::read(&file).unwrap();
 
-        let file = folder.path().join("tables.sqlite");
-        let mut bytes = std::fs::read(&file).unwrap();
-        let end = from.saturating_add(length).min(bytes.len());
-        bytes[from..end].fill(0xA5);
+    let check = |what: &str, bytes: &[u8]| {
         std::fs::write(&file, bytes).unwrap();
         let error = Embedded::in_folder(folder.path()).unwrap_err();
-        assert!(matches!(error, EmbeddedError::Damaged { .. }), "{error:?}");
-    }
+        assert!(
+            matches!(error, EmbeddedError::Damaged { .. }),
+            "{what}: {error:?}"
+        );
+    };
+    let last_page = whole.len() - 4096;
+    let [mut no_header, mut no_items] = [whole.clone(), whole.clone()];
+    no_header[..64].fill(0xA5);
+    no_items[last_page..].fill(0xA5);
+    check("header overwritten", &no_header);
+    check("a page of items overwritten", &no_items);
+    check("cut short by a page", &whole[..last_page]);
+
+    std::fs::write(&file, &whole).unwrap();
+    Embedded::in_folder(folder.path()).unwrap();
 }
 
 #[tokio::test]
