@@ -179,7 +179,7 @@ impl Conversion {
         })
     }
 
-    /// What each credit still earns when this much of the order is taken back.
+    /// What each credit gives back when this much of the order is taken back.
     #[must_use]
     pub fn given_back(&self, refunded: i64) -> Vec<Money> {
         self.credits
@@ -189,6 +189,22 @@ impl Conversion {
                     .commission
                     .portion(refunded, self.whole(), self.rounding)
                     .expect("no more is taken back than the whole")
+            })
+            .collect()
+    }
+
+    /// What each credit still earns, after all that was taken back so far.
+    #[must_use]
+    pub fn left(&self) -> Vec<Money> {
+        let back = self.given_back(self.refunded);
+        self.credits
+            .iter()
+            .zip(back)
+            .map(|(credit, back)| {
+                credit
+                    .commission
+                    .checked_sub(back)
+                    .expect("no more is given back than was earned")
             })
             .collect()
     }

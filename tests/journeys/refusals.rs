@@ -169,3 +169,25 @@ async fn a_batch_answers_line_by_line() {
         .await;
     assert_eq!(answer(&response).body["code"], "too_large");
 }
+
+#[tokio::test]
+async fn a_refund_of_an_order_that_nobody_was_credited_with_is_not_forgotten() {
+    let world = World::with_shop(START).await;
+    let click = world.click("anna-shoes").await;
+    for (order, taken) in [("A-1", json!("4")), ("A-2", json!(null))] {
+        let bare = json!({"order_id": order, "amount": "10", "program": "shoes"});
+        check(&world, bare, (200, "created")).await;
+        let mut refund = json!({"order_id": order});
+        if !taken.is_null() {
+            refund["reversal_id"] = json!("r");
+            refund["amount"] = taken;
+        }
+        assert_eq!(world.reversal(refund).await.body["reversed"], json!([]));
+        let named = json!({"click_id": click, "order_id": order, "amount": "10"});
+        check(&world, named, (200, "created")).await;
+    }
+    // Six tenths of the first order's commission, and nothing of the second's.
+    assert_eq!(world.balance("anna").await["on_hold"], "0.60");
+    assert_eq!(world.reversal(json!({"order_id": "A-1"})).await.status, 200);
+    assert_eq!(world.balance("anna").await["on_hold"], "0.00");
+}

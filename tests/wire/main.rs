@@ -74,7 +74,6 @@ async fn a_click_becomes_a_payout_through_the_real_binaries() {
     let now = jiff::Timestamp::from_millisecond(NOW_MS).unwrap();
     let key = ApiKey::admin(&KeyText::given(ADMIN).unwrap(), "operator");
     store.create(&key, now, &audit).await.unwrap();
-    store.open_books(shared::period::day_of(now)).await.unwrap();
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());

@@ -154,8 +154,15 @@ impl Resource for Merchant {
     }
 
     async fn made(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<Value, Problem> {
+        self.made_again(app, now, caller).await?;
         let secret = secrets::first(app, &self.id, now, caller).await?;
         Ok(json!({ "secret": secret }))
+    }
+
+    /// The books open with the first merchant: before it there is nothing to run.
+    async fn made_again(&self, app: &App, now: Timestamp, _: &Caller) -> Result<(), Problem> {
+        let day = shared::period::day_of(now);
+        app.store.open_books(day).await.map_err(unavailable)
     }
 }
 

@@ -231,7 +231,6 @@ async fn admin_key(app: &App, start: &Start<'_>, now: Timestamp) -> Result<Strin
     app.store
         .create(&ApiKey::admin(&key, "operator"), now, &audit)
         .await?;
-    app.store.open_books(day_of(now)).await?;
     if let Some(file) = file {
         write_secret(&file, &text)?;
     }

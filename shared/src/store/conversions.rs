@@ -284,9 +284,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`]
     pub async fn record_conversion(&self, conversion: &Conversion) -> Result<Recorded, StoreError> {
+        let mut next = conversion.clone();
         let mut seen: Option<i64> = None;
         for _ in 0..3 {
-            match self.put_conversion(conversion, seen).await? {
+            match self.put_conversion(&next, seen).await? {
                 Ok(recorded) => return Ok(Recorded::Created(recorded)),
                 Err(held) => {
                     let standing = match held {
@@ -305,6 +306,12 @@ impl Store {
                         return Ok(Recorded::Before(standing));
                     }
                     seen = Some(standing.ver);
+                    // What was taken back while nobody was credited stays taken back.
+                    next.refunded = standing.refunded;
+                    let is_whole = next.refunded == next.whole();
+                    if is_whole && next.status == Status::Approved {
+                        next.status = Status::Reversed;
+                    }
                 }
             }
         }
@@ -317,17 +324,12 @@ impl Store {
         seen: Option<i64>,
     ) -> Result<Result<Conversion, Option<Row>>, StoreError> {
         let is_booked = conversion.status == Status::Approved;
-        let amounts: Vec<Money> = conversion
-            .credits
-            .iter()
-            .map(|credit| credit.commission)
-            .collect();
         let legs = if is_booked {
             let source = conversion.key.conversion_id();
             legs(
                 conversion,
                 Kind::Earned,
-                &amounts,
+                &conversion.left(),
                 &source,
                 conversion.recorded_at,
             )
@@ -378,20 +380,14 @@ impl Store {
         let mut next = seen.clone();
         next.status = status;
         next.ver = seen.ver + 1;
-        let back = seen.given_back(seen.refunded);
-        let left: Vec<Money> = seen
-            .credits
-            .iter()
-            .zip(back)
-            .map(|(credit, back)| {
-                credit
-                    .commission
-                    .checked_sub(back)
-                    .expect("no more is given back than was earned")
-            })
-            .collect();
         let legs = if status == Status::Approved {
-            legs(seen, Kind::Earned, &left, &seen.key.conversion_id(), now)
+            legs(
+                seen,
+                Kind::Earned,
+                &seen.left(),
+                &seen.key.conversion_id(),
+                now,
+            )
         } else {
             Vec::new()
         };
