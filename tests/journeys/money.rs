@@ -406,3 +406,28 @@ async fn refunds_at_once_never_take_back_more_than_the_order() {
         ["0.10", "0.00", "0.00", "0.90"]
     );
 }
+
+#[tokio::test]
+async fn every_goal_at_once_passes_over_what_is_taken_back_already() {
+    let world = World::with_shop(START).await;
+    let goals = json!({"goals": [{"name": "sale"}, {"name": "renewal"}]});
+    assert_eq!(world.patch("programs/shoes", 1, goals).await.status, 200);
+    let click_id = world.click("anna-shoes").await;
+    for goal in ["sale", "renewal"] {
+        let result = json!({"click_id": click_id, "order_id": "A-1", "goal": goal, "amount": "10"});
+        assert_eq!(world.postback(result).await.status, 200);
+    }
+    let unclear = world.reversal(json!({"order_id": "A-1"})).await;
+    assert_eq!(result(&unclear), (422, "goal_required"));
+    let sale = json!({"order_id": "A-1", "goal": "sale", "reversal_id": "r", "amount": "10"});
+    assert_eq!(world.reversal(sale).await.status, 200);
+    let all = world
+        .reversal(json!({"order_id": "A-1", "goal": "*"}))
+        .await;
+    assert_eq!(result(&all), (200, "created"));
+    assert_eq!(all.body["reversed"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["0.00", "0.00", "0.00", "2.00"]
+    );
+}

@@ -229,3 +229,35 @@ async fn an_affiliate_changes_its_own_links_and_sends_visitors_to_the_shop_only(
         .await;
     assert_eq!(odd.body["code"], "parameter_unknown");
 }
+
+#[tokio::test]
+async fn lanes_rise_and_never_fall() {
+    let world = World::with_shop(START).await;
+    let lanes = |lanes: u8| json!({ "lanes": lanes });
+    assert_eq!(
+        world.patch("affiliates/anna", 1, lanes(4)).await.status,
+        200
+    );
+    let click = world.click("anna-shoes").await;
+    for number in 0..12 {
+        let order = format!("A-{number}");
+        world
+            .postback(json!({"click_id": click, "order_id": order, "amount": "10"}))
+            .await;
+    }
+    assert_eq!(world.balance("anna").await["on_hold"], "12.00");
+    let fewer = world.patch("affiliates/anna", 2, lanes(1)).await;
+    assert_eq!(fewer.body["code"], "lanes_lowered");
+    let none = world
+        .patch("affiliates/anna", 2, json!({"lanes": null}))
+        .await;
+    assert_eq!(none.body["code"], "lanes_lowered");
+    // One payout of all lanes.
+    world.turn_to("2026-07-02T01:00:00Z").await;
+    assert_eq!(world.balance("anna").await["in_payout"], "12.00");
+    let run = world
+        .post("payout-runs", json!({"day": "2026-07-01"}))
+        .await
+        .body;
+    assert_eq!(run["payouts"], 1);
+}

@@ -276,6 +276,23 @@ impl Resource for Affiliate {
         })
     }
 
+    /// Lines stand in the lanes that there were when they were booked: with fewer, balances would
+    /// pass over some.
+    async fn check(
+        &self,
+        _: &App,
+        _: &Caller,
+        before: Option<&Self>,
+        _: Option<&str>,
+    ) -> Result<(), Problem> {
+        match before {
+            Some(before) if self.lanes < before.lanes => {
+                Err(Problem::invalid("lanes_lowered", "lanes"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn shown(&self, _: &App, caller: &Caller) -> Value {
         match caller.merchant() {
             Some(_) => self.seen_by_merchant(),

@@ -150,6 +150,11 @@ async fn reverse_one(
             Some(known) => known,
             None => {
                 let left = seen.whole() - seen.refunded;
+                let is_every_goal = asked.goal.as_deref() == Some("*");
+                if left == 0 && is_every_goal && amount.is_none() {
+                    // All that is left of this one is nothing; the others go on.
+                    return Ok((false, json!({"reversed": []})));
+                }
                 let taken = taken(&seen, amount, left)?;
                 let reversal = Reversal {
                     id: id.clone(),
