@@ -5,9 +5,11 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 
 use crate::config::{Config, ConfigError, KeySource};
-use crate::http_types::{Problem, Request};
+use crate::http_types::{Fields, Page, Problem, Request};
+use crate::ids::PayerId;
 use crate::keys::{KeyRing, KeysRefused};
 use crate::rights::{ApiKey, Caller, key_id_of};
+use crate::setup::Payer;
 use crate::store::{Store, StoreError};
 
 /// Why a function cannot start: one line for the operator.
@@ -91,6 +93,41 @@ impl App {
             .map_err(unavailable)?;
         key.and_then(|key| key.record.admits(text, request.now))
             .ok_or_else(Problem::unauthorised)
+    }
+}
+
+impl App {
+    /// Whose money a request is about: the payer that it names, or the only one there is.
+    ///
+    /// # Errors
+    /// 422 `payer_required`, `payer_unknown`; 503.
+    pub async fn payer(&self, fields: &mut Fields) -> Result<Payer, Problem> {
+        let named = fields.parsed("payer", "payer_unknown", PayerId::parse)?;
+        let id = match named {
+            Some(id) => id,
+            None => {
+                let first = Page {
+                    limit: 2,
+                    after: None,
+                };
+                let (payers, _) = self
+                    .store
+                    .records::<Payer>(None, &first)
+                    .await
+                    .map_err(unavailable)?;
+                let house = PayerId::house();
+                if payers.iter().any(|payer| payer.record.id != house) {
+                    return Err(Problem::invalid("payer_required", "payer"));
+                }
+                house
+            }
+        };
+        let found = self.store.record::<Payer>(id.as_str()).await;
+        match found.map_err(unavailable)? {
+            Some(payer) => Ok(payer.record),
+            None if id == PayerId::house() => Ok(Payer::house()),
+            None => Err(Problem::invalid("payer_unknown", "payer")),
+        }
     }
 }
 

@@ -1,4 +1,9 @@
-//! When money leaves: what the run of a day makes of an affiliate's carry and its day's sums.
+//! When money leaves: what the run of a day makes of an affiliate's carry and its day's sums,
+//! and the states of a payout.
+
+mod state;
+
+pub use state::{Move, State};
 
 use jiff::civil::{Date, Weekday};
 
@@ -18,10 +23,10 @@ pub struct Account {
     pub through: Option<Date>,
     /// Changes with every settle.
     pub ver: i64,
-    /// Of all payouts: what failed, was cancelled or came back, in minor units.
-    pub sent_back: i64,
-    /// Of all payouts: what arrived, in minor units.
-    pub settled: i64,
+    /// Of all payouts: what is sent or settled, in minor units.
+    pub sent: i64,
+    /// The day whose run made the last payout.
+    pub last_payout: Option<Date>,
 }
 
 /// Why a positive carry does not leave on a day.
@@ -118,6 +123,7 @@ pub fn settle(account: &Account, sums: Sums, day: Date, affiliate: &Affiliate) -
         let paid = Sums::of(Kind::Paid, payout.minor().checked_neg()?);
         account.lifetime = account.lifetime.checked_add(paid)?;
         account.carry = Money::zero(currency);
+        account.last_payout = Some(day);
     }
     let wake_on = match (held, &affiliate.payout) {
         (Some(Held::WaitsForSchedule), Some(details)) => Some(next_pay_day(details.schedule, day)),
@@ -186,8 +192,8 @@ mod tests {
             lifetime: Sums::default(),
             through: None,
             ver: 0,
-            sent_back: 0,
-            settled: 0,
+            sent: 0,
+            last_payout: None,
         };
         let kind = if earned < 0 {
             Kind::Reversed

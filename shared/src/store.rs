@@ -1,21 +1,34 @@
 //! The two tables: what is asked of them and written to them, through the real SDK.
 
+mod adjustments;
 mod booking;
 mod clicks;
 mod conversions;
+mod months;
+mod payouts;
+mod periods;
+mod pockets;
 mod records;
 mod runs;
 mod schema;
 mod transaction;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use crate::ledger::Pocket;
+
+pub use adjustments::{Adjusted, Adjustment};
+pub use booking::Entry;
 pub use clicks::ClickRecord;
 pub use conversions::{ConversionsOf, Moved, Recorded, Reversal, Reversed};
+pub use months::MonthRow;
+pub use payouts::{MovedPayout, Payout, PayoutsOf, Step};
+pub use periods::{Period, Stage};
 pub use records::{Audit, Created, Replaced, Versioned};
 pub use runs::{Bucket, Outcome as SettleOutcome, State as BucketState};
 pub use schema::{CORE_INDEXES, Damaged, Key, Row};
@@ -56,12 +69,18 @@ where
 pub struct Store {
     client: Client,
     tables: Tables,
+    /// Pockets that are known to be noted.
+    noted: Arc<Mutex<HashSet<Pocket>>>,
 }
 
 impl Store {
     #[must_use]
     pub fn new(client: Client, tables: Tables) -> Self {
-        Self { client, tables }
+        Self {
+            client,
+            tables,
+            noted: Arc::default(),
+        }
     }
 
     #[must_use]

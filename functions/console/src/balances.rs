@@ -1,6 +1,7 @@
 //! What an affiliate has, payer by payer and currency by currency.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -8,9 +9,9 @@ use shared::app::{App, unavailable};
 use shared::conversion::Status;
 use shared::http_types::{Page, Problem, Request, Response};
 use shared::ids::AffiliateId;
-use shared::ledger::{Kind, Pocket};
+use shared::ledger::{Kind, Pocket, Sums};
 use shared::money::Money;
-use shared::payout::{held, next_pay_day};
+use shared::payout::{Account, held, next_pay_day};
 use shared::period::day_of;
 use shared::rights::{Action, Caller};
 use shared::setup::{Affiliate, Enrolment, Merchant, Program};
@@ -37,7 +38,7 @@ pub async fn balances(
 /// Every pocket that may hold something, with what waits for approval, in minor units.
 async fn pockets(app: &App, id: &AffiliateId) -> Result<BTreeMap<Pocket, i64>, Problem> {
     let mut pockets: BTreeMap<Pocket, i64> = BTreeMap::new();
-    for (pocket, _) in app.store.accounts_of(id).await.map_err(unavailable)? {
+    for pocket in app.store.pockets_of(id).await.map_err(unavailable)? {
         pockets.insert(pocket, 0);
     }
     let start = Page {
@@ -110,9 +111,34 @@ async fn pocket_of(app: &App, enrolment: &Enrolment) -> Result<Option<Pocket>, P
     }))
 }
 
-/// The account is read first and the lines after its last run then: a run in between takes
-/// nothing away and adds nothing, so `on_hold + payable + in_payout + paid` is always what
-/// was earned, less what was taken back.
+/// How often an account is read while it moves.
+const READS_MOST: u32 = 8;
+
+/// An account and the sums of the lines that no run has taken in: read again while a run or a
+/// payout's step comes between the two, so that no cent is seen twice or not at all.
+async fn snapshot(app: &App, pocket: &Pocket, lanes: u8) -> Result<(Account, Sums), Problem> {
+    let mut account = app.store.account(pocket).await.map_err(unavailable)?;
+    for _ in 0..READS_MOST {
+        let after = account.through.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = app
+            .store
+            .entries(pocket, lanes, (after, Bound::Unbounded))
+            .await
+            .map_err(unavailable)?;
+        let now = app.store.account(pocket).await.map_err(unavailable)?;
+        if now == account {
+            let booked = entries.iter().try_fold(Sums::default(), |sums, entry| {
+                sums.checked_add(Sums::of(entry.kind, entry.effect.minor()))
+            });
+            let booked = booked.ok_or_else(Problem::unavailable)?;
+            return Ok((account, booked));
+        }
+        account = now;
+    }
+    Err(Problem::unavailable())
+}
+
+/// `on_hold + payable + in_payout + paid` is what was earned, less what was taken back.
 async fn balance(
     app: &App,
     request: &Request,
@@ -120,12 +146,7 @@ async fn balance(
     pocket: &Pocket,
     pending: i64,
 ) -> Result<Value, Problem> {
-    let account = app.store.account(pocket).await.map_err(unavailable)?;
-    let booked = app
-        .store
-        .booked_after(pocket, affiliate.lanes, account.through)
-        .await
-        .map_err(unavailable)?;
+    let (account, booked) = snapshot(app, pocket, affiliate.lanes).await?;
     let all = account
         .lifetime
         .checked_add(booked)
@@ -150,8 +171,8 @@ async fn balance(
         "pending": money(pending),
         "on_hold": money(on_hold),
         "payable": account.carry.to_string(),
-        "in_payout": money(paid_out - account.sent_back - account.settled),
-        "paid": money(account.settled),
+        "in_payout": money(paid_out - all.get(Kind::Returned) - account.sent),
+        "paid": money(account.sent),
         "earned": money(all.get(Kind::Earned)),
         "reversed": money(-all.get(Kind::Reversed)),
         "adjustments": money(all.get(Kind::Adjustment)),

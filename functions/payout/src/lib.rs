@@ -1,5 +1,7 @@
-//! The payout function: the daily run, by schedule and on demand.
+//! The payout function: the daily run, by schedule and on demand, and what became of payouts.
 
+mod adjustments;
+mod payouts;
 mod run;
 
 use http::{Method, StatusCode};
@@ -9,7 +11,7 @@ use shared::app::{App, unavailable};
 use shared::http_types::{Fields, Problem, Request, Response};
 use shared::lambda::Schedule;
 use shared::period::{day_of, days_after};
-use shared::rights::Action;
+use shared::rights::{Action, Caller};
 use shared::store::StoreError;
 
 /// Answers one request.
@@ -18,10 +20,21 @@ pub async fn handle(app: &App, request: Request) -> Response {
 }
 
 async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
-    if request.path != "/api/v1/payout-runs" {
+    let segments = request.segments().ok_or_else(Problem::not_found)?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let ["api", "v1", rest @ ..] = segments.as_slice() else {
         return Err(Problem::not_found());
-    }
+    };
     let caller = app.caller(request).await?;
+    match rest {
+        ["payout-runs"] => run_asked_for(app, request, &caller).await,
+        ["payouts", rest @ ..] => payouts::serve(app, request, &caller, rest).await,
+        ["adjustments", rest @ ..] => adjustments::serve(app, request, &caller, rest).await,
+        _ => Err(Problem::not_found()),
+    }
+}
+
+async fn run_asked_for(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
     caller.may_at_all(Action::RunPayouts)?;
     if request.method != Method::POST {
         return Err(Problem::method_not_allowed("POST"));

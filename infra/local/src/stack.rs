@@ -24,6 +24,14 @@ use crate::tables;
 /// At this hour (UTC) the run of the day before is due.
 const DUE_HOUR: i64 = 1;
 
+/// What goes to the payout function, and what to the report function; see `template.yaml`.
+const PAYOUT: [&str; 3] = [
+    "/api/v1/payout-runs",
+    "/api/v1/payouts",
+    "/api/v1/adjustments",
+];
+const REPORT: [&str; 2] = ["/api/v1/reports", "/api/v1/periods"];
+
 /// Every function, as Lambda would run it, without Lambda.
 #[derive(Debug)]
 pub struct Stack {
@@ -33,6 +41,7 @@ pub struct Stack {
     redirect: Redirect,
     postback: App,
     payout: App,
+    report: App,
     console: App,
     /// Off: daily runs are asked for.
     has_schedule: bool,
@@ -79,6 +88,7 @@ impl Stack {
             redirect: Redirect::new(app("redirect")),
             postback: app("postback"),
             payout: app("payout"),
+            report: app("report"),
             console: app("console"),
             has_schedule: start.has_schedule,
             schedule: Mutex::new(clock.now()),
@@ -103,8 +113,10 @@ impl Stack {
             redirect::handle(&self.redirect, request).await
         } else if is_under("/postback") {
             postback::handle(&self.postback, request).await
-        } else if is_under("/api/v1/payout-runs") {
+        } else if PAYOUT.into_iter().any(is_under) {
             payout::handle(&self.payout, request).await
+        } else if REPORT.into_iter().any(is_under) {
+            report::handle(&self.report, request).await
         } else {
             console::handle(&self.console, request).await
         }

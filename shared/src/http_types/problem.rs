@@ -3,6 +3,7 @@
 use std::fmt;
 
 use http::{HeaderValue, StatusCode, header};
+use jiff::civil::Date;
 use serde_json::json;
 
 use super::{Invalid, Response};
@@ -17,6 +18,8 @@ pub struct Problem {
     pub title: &'static str,
     pub field: Option<String>,
     pub detail: Option<String>,
+    /// The days it is about.
+    pub days: Vec<Date>,
     /// Seconds.
     pub retry_after: Option<u32>,
     /// The methods of a 405's `Allow`.
@@ -34,6 +37,7 @@ impl Problem {
             title,
             field: None,
             detail: None,
+            days: Vec::new(),
             retry_after: None,
             allow: None,
         }
@@ -132,6 +136,9 @@ impl Problem {
         }
         if let Some(detail) = &self.detail {
             body["detail"] = json!(detail);
+        }
+        if !self.days.is_empty() {
+            body["days"] = self.days.iter().map(Date::to_string).collect();
         }
         body
     }

@@ -1,17 +1,24 @@
 //! Booking: a guard, the lines, and the buckets they meet, in one transaction.
 
+use std::ops::{Bound, RangeBounds};
+
+use jiff::Timestamp;
 use jiff::civil::Date;
+use serde_json::Value;
 
 use super::schema::escaped;
 use super::transaction::{Held, Outcome, Write, number, pause, text};
-use super::{Key, Row, Store, StoreError};
+use super::{Damaged, Key, Row, Store, StoreError};
 use crate::ledger::{Kind, Leg, Pocket, Sums};
+use crate::money::{Currency, Money};
 use crate::period::days_after;
 
 /// How often a booking is built anew because the buckets it met had changed.
 const REBUILDS: u32 = 12;
 /// How many days on a line may go before the sender is asked to repeat.
 const DAYS_ON: u32 = 3;
+/// Stands between a conversion's id and an amendment's in the source of a line.
+pub(super) const AMENDMENT: char = '~';
 
 /// What became of a booking.
 #[derive(Debug)]
@@ -80,6 +87,48 @@ pub(super) fn entry_row(leg: &Leg, day: Date) -> Row {
         .json("because", &leg.because)
 }
 
+/// A line as it stands in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The day of the run that takes it in, or took it in.
+    pub day: Date,
+    /// The day it becomes payable by its terms.
+    pub payable_on: Date,
+    pub kind: Kind,
+    pub effect: Money,
+    pub recorded_at: Timestamp,
+    pub source: String,
+    pub because: Value,
+    /// Its place among the lines of its pocket: rises with the day.
+    pub place: String,
+}
+
+impl Entry {
+    /// Whether it is a conversion's own line, not one that changes it later.
+    #[must_use]
+    pub fn is_conversion(&self) -> bool {
+        self.kind == Kind::Earned && !self.source.contains(AMENDMENT)
+    }
+}
+
+fn entry(row: &Row, currency: Currency) -> Result<Entry, Damaged> {
+    Ok(Entry {
+        day: row.get_day("day")?,
+        payable_on: row.get_day("payable_on")?,
+        kind: row.parsed("kind", |text| Kind::parse(text).ok_or(()))?,
+        effect: Money::new(row.get_number("effect")?, currency),
+        recorded_at: row.get_instant("recorded_at")?,
+        source: row.get_text("source")?.to_owned(),
+        because: row.get_json("because")?,
+        place: row.get_text("sk")?.to_owned(),
+    })
+}
+
+/// How many conversions a leg stands for: what it earns later, by an amendment, is none.
+fn conversions(leg: &Leg) -> i64 {
+    i64::from(leg.kind == Kind::Earned && !leg.source.contains(AMENDMENT))
+}
+
 pub(super) fn bucket_row(day: Date, pocket: &Pocket, lane: u8, sums: Sums, count: i64) -> Row {
     let row = Row::new(&bucket_key(day, pocket, lane))
         .text("state", "open")
@@ -102,6 +151,40 @@ struct Aim {
 }
 
 impl Store {
+    /// The lines of a pocket whose day lies between two, both included, lane by lane.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn entries(
+        &self,
+        pocket: &Pocket,
+        lanes: u8,
+        days: impl RangeBounds<Date>,
+    ) -> Result<Vec<Entry>, StoreError> {
+        // `$` comes after `#`, so after all lines of that day.
+        let from = match days.start_bound() {
+            Bound::Included(day) => day.to_string(),
+            Bound::Excluded(day) => format!("{day}$"),
+            Bound::Unbounded => "-".to_owned(),
+        };
+        let to = match days.end_bound() {
+            Bound::Included(day) => format!("{day}$"),
+            Bound::Excluded(day) => day.to_string(),
+            Bound::Unbounded => "~".to_owned(),
+        };
+        let table = self.ledger();
+        let mut entries = Vec::new();
+        for lane in 0..lanes {
+            let rows = self
+                .read_between(&table, &entries_pk(pocket, lane), &from, &to)
+                .await?;
+            for row in &rows {
+                entries.push(entry(row, pocket.currency)?);
+            }
+        }
+        Ok(entries)
+    }
+
     /// Books the legs behind the guards, all or nothing. A leg is booked on the day it becomes
     /// payable, or on `today` if that day is over; a bucket that closed meanwhile sends it on to
     /// the next open day.
@@ -114,6 +197,9 @@ impl Store {
         legs: &[Leg],
         today: Date,
     ) -> Result<Booked, StoreError> {
+        for leg in legs {
+            self.note(&leg.pocket).await?;
+        }
         let mut aims: Vec<Aim> = legs
             .iter()
             .map(|leg| Aim {
@@ -192,11 +278,15 @@ impl Store {
             writes.push(Write::Change {
                 table,
                 key: bucket_key(aim.day, &leg.pocket, leg.lane),
-                set: format!("ADD {} :effect, #count :one", leg.kind),
+                set: format!(
+                    "ADD {} :effect, #count :one, conversions :conversions",
+                    leg.kind
+                ),
                 condition: "#state = :open".to_owned(),
                 values: vec![
                     (":effect".into(), number(leg.effect.minor())),
                     (":one".into(), number(1)),
+                    (":conversions".into(), number(conversions(leg))),
                     (":open".into(), text("open")),
                 ],
             });
@@ -205,7 +295,8 @@ impl Store {
         let sums = Sums::of(leg.kind, leg.effect.minor());
         writes.push(Write::Add {
             table: table.clone(),
-            row: bucket_row(aim.day, &leg.pocket, leg.lane, sums, 1),
+            row: bucket_row(aim.day, &leg.pocket, leg.lane, sums, 1)
+                .number("conversions", conversions(leg)),
         });
         writes.push(Write::Check {
             table,

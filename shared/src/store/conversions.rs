@@ -238,6 +238,40 @@ fn legs(
 }
 
 impl Store {
+    /// What a change of a conversion does to what waits for approval.
+    fn unapproved(
+        &self,
+        seen: Option<&Conversion>,
+        next: &Conversion,
+        now: Timestamp,
+    ) -> Vec<Write> {
+        let waits = |conversion: &Conversion| conversion.status == Status::Pending;
+        let (was, is) = (seen.is_some_and(waits), waits(next));
+        if !was && !is {
+            return Vec::new();
+        }
+        let before = seen.filter(|_| was).map(Conversion::left);
+        let after = is.then(|| next.left());
+        let amount = |list: &Option<Vec<Money>>, place: usize| {
+            list.as_ref()
+                .and_then(|list| list.get(place))
+                .map_or(0, |money| money.minor())
+        };
+        let credits = next.credits.iter().enumerate();
+        credits
+            .map(|(place, credit)| {
+                let pocket = Pocket {
+                    payer: next.payer.clone(),
+                    affiliate: credit.affiliate.clone(),
+                    currency: next.currency,
+                };
+                let source = format!("{}!{}", next.key.conversion_id(), next.ver);
+                let change = amount(&after, place) - amount(&before, place);
+                self.note_unapproved(&pocket, day_of(now), &source, change)
+            })
+            .collect()
+    }
+
     /// The conversion of an order, as it is now.
     ///
     /// # Errors
@@ -345,9 +379,10 @@ impl Store {
             booked
         };
         let guards = |days: &[Date]| {
-            let row = write(&with_days(days));
+            let booked = with_days(days);
+            let row = write(&booked);
             let table = self.core();
-            vec![match seen {
+            let mut guards = vec![match seen {
                 None => Write::Add { table, row },
                 Some(ver) => Write::Replace {
                     table,
@@ -355,7 +390,9 @@ impl Store {
                     condition: "ver = :seen".to_owned(),
                     values: vec![(":seen".into(), number(ver))],
                 },
-            }]
+            }];
+            guards.extend(self.unapproved(None, &booked, booked.recorded_at));
+            guards
         };
         match self
             .book(guards, &legs, day_of(conversion.recorded_at))
@@ -399,12 +436,14 @@ impl Store {
             booked
         };
         let guards = |days: &[Date]| {
-            vec![Write::Replace {
+            let mut guards = vec![Write::Replace {
                 table: self.core(),
                 row: write(&with_days(days)),
                 condition: "ver = :seen".to_owned(),
                 values: vec![(":seen".into(), number(seen.ver))],
-            }]
+            }];
+            guards.extend(self.unapproved(Some(seen), &next, now));
+            guards
         };
         match self.book(guards, &legs, day_of(now)).await? {
             Booked::Done(days) => Ok(Moved::Done(Box::new(with_days(&days)))),
@@ -476,7 +515,7 @@ impl Store {
             Vec::new()
         };
         let guards = |_: &[Date]| {
-            vec![
+            let mut guards = vec![
                 Write::Add {
                     table: self.core(),
                     row: row.clone(),
@@ -487,7 +526,9 @@ impl Store {
                     condition: "ver = :seen".to_owned(),
                     values: vec![(":seen".into(), number(seen.ver))],
                 },
-            ]
+            ];
+            guards.extend(self.unapproved(Some(seen), &next, now));
+            guards
         };
         match self.book(guards, &legs, day_of(now)).await? {
             Booked::Done(_) => Ok(Reversed::Created(answer)),

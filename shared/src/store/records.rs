@@ -63,7 +63,7 @@ fn version_key<R: Record>(id: &str, version: u64) -> Key {
     Key::new(current::<R>(id).pk, format!("V#{version:09}"))
 }
 
-fn audit_row(audit: &Audit, now: Timestamp, about: &Key, version: u64) -> Row {
+pub(super) fn audit_row(audit: &Audit, now: Timestamp, about: &Key, version: u64) -> Row {
     let day = crate::period::day_of(now);
     let about = format!("{}#{version}", about.pk);
     let key = Key::new(

@@ -3,15 +3,15 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::booking::{bucket_key, bucket_pk, bucket_row, entries_pk, entry_row, gate_key};
+use super::booking::{bucket_key, bucket_pk, bucket_row, entry_row, gate_key};
+use super::pockets::{accounts_pk, pocket, sums};
 use super::schema::escaped;
 use super::transaction::{Outcome as Sent, Write, number, text};
-use super::{Damaged, Key, Row, Store, StoreError};
-use crate::ids::{AffiliateId, PayerId};
+use super::{Damaged, Key, Row, Store, StoreError, payouts};
+use crate::ids::AffiliateId;
 use crate::ledger::{Kind, Leg, Pocket, SHARDS, Sums};
 use crate::money::{Currency, Money};
 use crate::payout::{Account, Settled};
-use crate::period::Month;
 
 /// One affiliate's money that becomes payable on one day.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Bucket {
     pub pocket: Pocket,
     pub lane: u8,
     pub sums: Sums,
+    /// How many conversions were booked into it.
+    pub conversions: i64,
     pub state: State,
     /// What its settle came to; on the first lane of an account only.
     pub outcome: Option<Outcome>,
@@ -41,18 +43,10 @@ pub enum Outcome {
     Carried,
 }
 
-fn account_key(pocket: &Pocket) -> Key {
+pub(super) fn account_key(pocket: &Pocket) -> Key {
     Key::new(
-        format!("A#{}", escaped(pocket.affiliate.as_str())),
+        accounts_pk(&pocket.affiliate),
         format!("{}#{}", escaped(pocket.payer.as_str()), pocket.currency),
-    )
-}
-
-fn month_key(pocket: &Pocket, month: Month) -> Key {
-    let payer = escaped(pocket.payer.as_str());
-    Key::new(
-        format!("M#{payer}#{month}#{:02}", pocket.shard()),
-        format!("{}#{}", escaped(pocket.affiliate.as_str()), pocket.currency),
     )
 }
 
@@ -62,25 +56,6 @@ fn run_key(day: Date) -> Key {
 
 fn books_key() -> Key {
     Key::new("BOOKS", "CUR")
-}
-
-fn sums(row: &Row) -> Result<Sums, Damaged> {
-    let mut sums = Sums::default();
-    for kind in Kind::ALL {
-        let one = Sums::of(kind, row.get_number_if(kind.as_str())?.unwrap_or(0));
-        sums = sums
-            .checked_add(one)
-            .expect("one sum of each kind is within the range");
-    }
-    Ok(sums)
-}
-
-fn pocket(row: &Row) -> Result<Pocket, Damaged> {
-    Ok(Pocket {
-        payer: row.parsed("payer", PayerId::parse)?,
-        affiliate: row.parsed("affiliate", AffiliateId::parse)?,
-        currency: row.parsed("currency", Currency::parse)?,
-    })
 }
 
 fn bucket(row: &Row, day: Date) -> Result<Bucket, Damaged> {
@@ -103,6 +78,7 @@ fn bucket(row: &Row, day: Date) -> Result<Bucket, Damaged> {
     Ok(Bucket {
         day,
         sums: sums(row)?,
+        conversions: row.get_number_if("conversions")?.unwrap_or(0),
         lane: u8::try_from(row.get_number("lane")?).unwrap_or(0),
         pocket,
         state,
@@ -120,6 +96,15 @@ impl Store {
         let table = self.core();
         self.transact(&[Write::Add { table, row }]).await?;
         Ok(())
+    }
+
+    /// The first day of the books; none before anything was set up.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn first_day(&self) -> Result<Option<Date>, StoreError> {
+        let books = self.read(&books_key()).await?;
+        Ok(books.map(|books| books.get_day("first")).transpose()?)
     }
 
     /// The earliest day whose run is not done; none before anything was set up.
@@ -237,8 +222,8 @@ impl Store {
                 lifetime: Sums::default(),
                 through: None,
                 ver: 0,
-                sent_back: 0,
-                settled: 0,
+                sent: 0,
+                last_payout: None,
             },
         })
     }
@@ -252,7 +237,7 @@ impl Store {
         affiliate: &AffiliateId,
     ) -> Result<Vec<(Pocket, Account)>, StoreError> {
         let table = self.core();
-        let pk = format!("A#{}", escaped(affiliate.as_str()));
+        let pk = accounts_pk(affiliate);
         let rows = self.read_between(&table, &pk, "-", "~").await?;
         let mut accounts = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -261,32 +246,6 @@ impl Store {
             accounts.push((pocket, account));
         }
         Ok(accounts)
-    }
-
-    /// The sums of what was booked and no run has taken in yet: the lines after `through`.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn booked_after(
-        &self,
-        pocket: &Pocket,
-        lanes: u8,
-        through: Option<Date>,
-    ) -> Result<Sums, StoreError> {
-        let from = through.map_or_else(|| "-".to_owned(), |day| format!("{day}$"));
-        let table = self.ledger();
-        let mut all = Sums::default();
-        for lane in 0..lanes {
-            let rows = self
-                .read_between(&table, &entries_pk(pocket, lane), &from, "~")
-                .await?;
-            for row in &rows {
-                let kind = row.parsed("kind", |text| Kind::parse(text).ok_or(()))?;
-                let one = Sums::of(kind, row.get_number("effect")?);
-                all = all.checked_add(one).ok_or(StoreError::Contended)?;
-            }
-        }
-        Ok(all)
     }
 
     /// Takes an account's closed buckets of a day in, pays what is due, and remembers when to
@@ -340,7 +299,7 @@ impl Store {
             let id = pocket.payout_id(day);
             writes.push(Write::Add {
                 table: self.core(),
-                row: payout_row(&id, pocket, payout, day, now),
+                row: payouts::new_row(&id, pocket, payout, day, before.last_payout, now),
             });
             let paid = Leg {
                 pocket: pocket.clone(),
@@ -442,6 +401,9 @@ impl Store {
             set.push_str(&format!(", {kind} = :{kind}"));
             values.push((format!(":{kind}"), number(after.lifetime.get(kind))));
         }
+        if settled.payout.is_some() {
+            set.push_str(", last_payout = :day");
+        }
         let condition = if before.ver == 0 {
             "attribute_not_exists(pk)".to_owned()
         } else {
@@ -453,36 +415,6 @@ impl Store {
             key: account_key(pocket),
             set,
             condition,
-            values,
-        }
-    }
-
-    /// The month's row in the making. It is sealed when the month is closed, and then no settle
-    /// of that month is left to be made.
-    fn add_to_month(&self, buckets: &[Bucket], before: &Account, settled: &Settled) -> Write {
-        let first = &buckets[0];
-        let change = |kind: Kind| settled.account.lifetime.get(kind) - before.lifetime.get(kind);
-        let mut values = vec![
-            (":opening".into(), number(before.carry.minor())),
-            (":closing".into(), number(settled.account.carry.minor())),
-            (":payer".into(), text(first.pocket.payer.as_str())),
-            (":affiliate".into(), text(first.pocket.affiliate.as_str())),
-            (":currency".into(), text(first.pocket.currency.code())),
-        ];
-        let mut add = Vec::new();
-        for kind in Kind::ALL {
-            add.push(format!("{kind} :{kind}"));
-            values.push((format!(":{kind}"), number(change(kind))));
-        }
-        Write::Change {
-            table: self.core(),
-            key: month_key(&first.pocket, Month::of(first.day)),
-            set: format!(
-                "SET opening = if_not_exists(opening, :opening), closing = :closing, payer = :payer, \
-                 affiliate = :affiliate, currency = :currency ADD {}",
-                add.join(", ")
-            ),
-            condition: "attribute_not_exists(sealed)".to_owned(),
             values,
         }
     }
@@ -551,27 +483,10 @@ fn account(row: &Row, currency: Currency) -> Result<Account, Damaged> {
         lifetime: sums(row)?,
         through: Some(row.get_day("through")?),
         ver: row.get_number("ver")?,
-        sent_back: row.get_number_if("sent_back")?.unwrap_or(0),
-        settled: row.get_number_if("settled")?.unwrap_or(0),
+        sent: row.get_number_if("sent")?.unwrap_or(0),
+        last_payout: match row.get_text_if("last_payout") {
+            Some(_) => Some(row.get_day("last_payout")?),
+            None => None,
+        },
     })
-}
-
-fn payout_row(id: &str, pocket: &Pocket, amount: Money, day: Date, now: Timestamp) -> Row {
-    let month = Month::of(day);
-    let payer = escaped(pocket.payer.as_str());
-    let affiliate = escaped(pocket.affiliate.as_str());
-    Row::new(&Key::new(format!("P#{id}"), "CUR"))
-        .text("id", id)
-        .text("payer", pocket.payer.as_str())
-        .text("affiliate", pocket.affiliate.as_str())
-        .text("currency", pocket.currency.code())
-        .number("amount", amount.minor())
-        .text("day", day.to_string())
-        .text("state", "approved")
-        .number("ver", 1)
-        .text("created_at", now.to_string())
-        .text("owner_pk", format!("L#payout#{payer}#{month}"))
-        .text("owner_sk", id)
-        .text("affiliate_pk", format!("L#payout#{affiliate}"))
-        .text("affiliate_sk", format!("{day}#{id}"))
 }

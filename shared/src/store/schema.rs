@@ -101,7 +101,7 @@ impl Row {
         self.text(name, value.to_string())
     }
 
-    fn damaged(&self, attribute: &str) -> Damaged {
+    pub(super) fn damaged(&self, attribute: &str) -> Damaged {
         let part = |name: &str| match self.0.get(name) {
             Some(AttributeValue::S(text)) => text.clone(),
             _ => "?".to_owned(),
@@ -133,6 +133,17 @@ impl Row {
 
     pub(super) fn get_number(&self, name: &str) -> Result<i64, Damaged> {
         self.get_number_if(name)?.ok_or_else(|| self.damaged(name))
+    }
+
+    /// The texts of a list; an absent one is empty.
+    pub(super) fn get_texts(&self, name: &str) -> Vec<&str> {
+        match self.0.get(name) {
+            Some(AttributeValue::L(values)) => values
+                .iter()
+                .filter_map(|value| value.as_s().ok().map(String::as_str))
+                .collect(),
+            _ => Vec::new(),
+        }
     }
 
     pub(super) fn get_json(&self, name: &str) -> Result<Value, Damaged> {

@@ -65,6 +65,10 @@ pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
+pub(super) fn texts(values: &[String]) -> AttributeValue {
+    AttributeValue::L(values.iter().map(text).collect())
+}
+
 impl Store {
     pub(super) fn core(&self) -> String {
         self.tables.core.clone()

@@ -1,0 +1,51 @@
+//! The report function: a payer's months, from open to closed, and what they came to.
+
+mod figures;
+mod periods;
+mod reports;
+
+use http::Method;
+use shared::app::App;
+use shared::http_types::{Problem, Request, Response};
+
+/// Answers one request.
+pub async fn handle(app: &App, request: Request) -> Response {
+    answer(app, &request).await.into()
+}
+
+async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
+    let segments = request.segments().ok_or_else(Problem::not_found)?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let ["api", "v1", rest @ ..] = segments.as_slice() else {
+        return Err(Problem::not_found());
+    };
+    let caller = app.caller(request).await?;
+    match rest {
+        ["reports", "payouts", month] => {
+            only(request, Method::GET, "GET")?;
+            reports::payouts(app, request, &caller, month).await
+        }
+        ["periods"] => {
+            only(request, Method::GET, "GET")?;
+            periods::list(app, request, &caller).await
+        }
+        ["periods", month] => {
+            only(request, Method::GET, "GET")?;
+            periods::one(app, request, &caller, month).await
+        }
+        ["periods", month, step @ ("prepare" | "approve" | "close")] => {
+            only(request, Method::POST, "POST")?;
+            periods::step(app, request, &caller, month, step).await
+        }
+        _ => Err(Problem::not_found()),
+    }
+}
+
+/// Refuses another method.
+fn only(request: &Request, method: Method, allow: &'static str) -> Result<(), Problem> {
+    if request.method == method {
+        Ok(())
+    } else {
+        Err(Problem::method_not_allowed(allow))
+    }
+}

@@ -1,0 +1,11 @@
+//! The report function on Lambda.
+
+use std::process::ExitCode;
+
+use shared::app::App;
+
+fn main() -> ExitCode {
+    shared::lambda::serve(App::from_environment, async |app: &App, request| {
+        report::handle(app, request).await
+    })
+}

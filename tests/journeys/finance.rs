@@ -1,0 +1,428 @@
+//! What a finance clerk sees: payouts from state to state, months closed, figures that stand.
+
+use http::Method;
+use serde_json::{Value, json};
+use tests::{Answer, World};
+
+const START: &str = "2026-06-28T10:00:00Z";
+
+async fn sale(world: &World, slug: &str, order: &str, amount: &str) {
+    let click_id = world.click(slug).await;
+    let sale = json!({"click_id": click_id, "order_id": order, "amount": amount});
+    let answer = world.postback(sale).await;
+    assert_eq!(answer.body["result"], "created", "{answer:?}");
+}
+
+fn code(answer: &Answer) -> (u16, &str) {
+    (answer.status, answer.body["code"].as_str().unwrap_or("-"))
+}
+
+/// The columns of an affiliate's row, in the report's order.
+fn columns(report: &Value, affiliate: &str) -> String {
+    let row = report["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["affiliate"] == affiliate)
+        .unwrap_or_else(|| panic!("no row of {affiliate} in {report}"));
+    let names = [
+        "opening",
+        "earned",
+        "reversed",
+        "adjustments",
+        "withheld",
+        "paid",
+        "returned",
+        "closing",
+        "in_payout",
+        "on_hold",
+        "unapproved",
+    ];
+    let cells: Vec<&str> = names
+        .iter()
+        .map(|name| row[name].as_str().unwrap())
+        .collect();
+    format!("{} n={}", cells.join(" "), row["conversions"])
+}
+
+async fn report(world: &World, month: &str) -> Value {
+    let answer = world.get(&format!("reports/payouts/{month}")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body
+}
+
+async fn raw(world: &World, month: &str) -> (Vec<u8>, String) {
+    let bearer = format!("Bearer {}", world.admin);
+    let path = format!("/api/v1/reports/payouts/{month}?format=csv&raw=1");
+    let headers = [("authorization", bearer.as_str())];
+    let response = world.send(Method::GET, &path, &headers, "".into()).await;
+    let etag = response.headers["etag"].to_str().unwrap().to_owned();
+    (response.body.to_vec(), etag)
+}
+
+async fn only_payout(world: &World) -> Value {
+    let payouts = world.get("payouts").await;
+    assert_eq!(payouts.status, 200, "{payouts:?}");
+    payouts.body["items"][0].clone()
+}
+
+#[tokio::test]
+async fn a_payout_is_sent_arrives_comes_back_and_is_paid_again() {
+    let world = World::with_shop(START).await;
+    sale(&world, "anna-shoes", "A-1", "50").await;
+    sale(&world, "anna-shoes", "A-2", "30").await;
+    world.turn_to("2026-06-29T01:00:00Z").await;
+
+    let payout = only_payout(&world).await;
+    assert_eq!(
+        (payout["status"].as_str(), payout["amount"].as_str()),
+        (Some("approved"), Some("8.00"))
+    );
+    let path = format!("payouts/{}", payout["id"].as_str().unwrap());
+    let lines = world.get(&path).await.body["lines"].clone();
+    assert_eq!(lines.as_array().unwrap().len(), 2);
+    let step = |word: &str| format!("{path}/{word}");
+
+    assert_eq!(
+        code(&world.post(&step("settled"), json!({})).await),
+        (409, "payout_state")
+    );
+    assert_eq!(
+        code(&world.post(&step("sent"), json!({})).await),
+        (422, "parameter_missing")
+    );
+    let reference = json!({"reference": "bank 17"});
+    for _ in 0..2 {
+        let sent = world.post(&step("sent"), reference.clone()).await;
+        assert_eq!(
+            (sent.status, sent.body["status"].as_str()),
+            (200, Some("sent"))
+        );
+    }
+    let other = world
+        .post(&step("sent"), json!({"reference": "bank 18"}))
+        .await;
+    assert_eq!(code(&other), (409, "payout_state"));
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        (balance["paid"].as_str(), balance["in_payout"].as_str()),
+        (Some("8.00"), Some("0.00"))
+    );
+    world.post(&step("unknown"), json!({})).await;
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        (balance["paid"].as_str(), balance["in_payout"].as_str()),
+        (Some("0.00"), Some("8.00"))
+    );
+    assert_eq!(world.post(&step("settled"), json!({})).await.status, 200);
+
+    let back = json!({"reason": "account closed"});
+    for _ in 0..2 {
+        assert_eq!(
+            world.post(&step("returned"), back.clone()).await.body["status"],
+            "returned"
+        );
+    }
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        ["on_hold", "in_payout", "paid"].map(|name| balance[name].as_str().unwrap()),
+        ["8.00", "0.00", "0.00"]
+    );
+    world.turn_to("2026-06-30T01:00:00Z").await;
+    let payouts = world
+        .get("payouts?month=2026-06&status=approved")
+        .await
+        .body;
+    assert_eq!(payouts["items"].as_array().unwrap().len(), 1);
+    assert_eq!(payouts["items"][0]["amount"], "8.00");
+    assert_eq!(world.balance("anna").await["in_payout"], "8.00");
+    world.turn_to("2026-07-01T01:00:00Z").await;
+    assert_eq!(
+        columns(&report(&world, "2026-06").await, "anna"),
+        "0.00 8.00 0.00 0.00 0.00 16.00 8.00 0.00 8.00 0.00 0.00 n=2"
+    );
+}
+
+#[tokio::test]
+async fn many_payouts_are_moved_at_once_and_each_answers_for_itself() {
+    let world = World::with_shop(START).await;
+    sale(&world, "anna-shoes", "A-1", "50").await;
+    world.turn_to("2026-06-29T01:00:00Z").await;
+    let id = only_payout(&world).await["id"].clone();
+    let decision = json!({"ids": [id, "p-unknown"], "to": "cancelled", "reason": "wrong account"});
+    let answer = world.post("payouts/decisions", decision).await;
+    assert_eq!(answer.status, 207);
+    assert_eq!(answer.body["items"][0]["status"], "cancelled");
+    assert_eq!(answer.body["items"][1]["http"], 404);
+    assert_eq!(world.balance("anna").await["on_hold"], "5.00");
+}
+
+#[tokio::test]
+async fn adjustments_are_booked_once_under_their_name() {
+    let world = World::with_shop(START).await;
+    let bonus = json!({
+        "id": "b-1", "affiliate": "anna", "kind": "bonus", "currency": "EUR", "amount": "12.5",
+        "reason": "best of June",
+    });
+    let first = world.post("adjustments", bonus.clone()).await;
+    assert_eq!(
+        (first.status, first.body["amount"].as_str()),
+        (201, Some("12.50"))
+    );
+    let again = world.post("adjustments", bonus.clone()).await;
+    assert_eq!((again.status, &again.body), (200, &first.body));
+    let mut other = bonus.clone();
+    other["amount"] = json!("13");
+    assert_eq!(
+        code(&world.post("adjustments", other).await),
+        (409, "exists")
+    );
+    let mut wrong = bonus.clone();
+    wrong["kind"] = json!("fee");
+    wrong["id"] = json!("f-1");
+    assert_eq!(
+        code(&world.post("adjustments", wrong.clone()).await),
+        (422, "sign_wrong")
+    );
+    wrong["amount"] = json!("-2.5");
+    wrong["payable_on"] = json!("2026-07-02");
+    let fee = world.post("adjustments", wrong).await;
+    assert_eq!(
+        (fee.status, fee.body["payable_on"].as_str()),
+        (201, Some("2026-07-02"))
+    );
+
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        (balance["on_hold"].as_str(), balance["adjustments"].as_str()),
+        (Some("10.00"), Some("10.00"))
+    );
+    world.turn_to("2026-07-01T01:00:00Z").await;
+    assert_eq!(
+        columns(&report(&world, "2026-06").await, "anna"),
+        "0.00 0.00 0.00 12.50 0.00 12.50 0.00 0.00 12.50 -2.50 0.00 n=0"
+    );
+}
+
+/// June with everything in it: paid, on hold, waiting for approval, in debt.
+async fn june() -> World {
+    let world = World::with_shop(START).await;
+    let slow = json!({
+        "id": "hats", "merchant": "shop", "name": "Hats", "currency": "EUR", "hold_days": 30,
+        "destination": "https://shop.example/", "status": "active", "override": "a test",
+        "approval": "manual", "commission": [{"type": "flat", "amount": "3"}],
+    });
+    world.made("programs", slow).await;
+    world
+        .made(
+            "links",
+            json!({"slug": "anna-hats", "program": "hats", "affiliate": "anna"}),
+        )
+        .await;
+    sale(&world, "anna-shoes", "A-1", "50").await;
+    sale(&world, "anna-hats", "H-1", "9").await;
+    sale(&world, "anna-hats", "H-2", "9").await;
+    world.turn_to("2026-06-29T02:00:00Z").await;
+    let list = world.get("conversions?merchant=shop&limit=200").await.body;
+    let hat = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|item| item["order_id"] == "H-2")
+        .unwrap()["id"]
+        .clone();
+    let approve = format!("conversions/{}/approve", hat.as_str().unwrap());
+    assert_eq!(world.post(&approve, json!({})).await.status, 200);
+    assert_eq!(world.reversal(json!({"order_id": "A-1"})).await.status, 200);
+    world
+}
+
+#[tokio::test]
+async fn a_month_is_prepared_by_one_approved_by_another_closed_and_never_moves() {
+    let world = june().await;
+    assert_eq!(
+        columns(&report(&world, "2026-06").await, "anna"),
+        "0.00 5.00 0.00 0.00 0.00 5.00 0.00 0.00 5.00 -2.00 3.00 n=1"
+    );
+    let open = world.post("periods/2026-06/close", json!({})).await;
+    assert_eq!(code(&open), (409, "days_open"));
+    assert_eq!(open.body["days"], json!(["2026-06-29", "2026-06-30"]));
+
+    world.turn_to("2026-07-01T01:00:00Z").await;
+    let expected = "0.00 5.00 5.00 0.00 0.00 5.00 0.00 -5.00 5.00 3.00 3.00 n=1";
+    assert_eq!(columns(&report(&world, "2026-06").await, "anna"), expected);
+    let key = json!({"role": "finance", "person": "clara"});
+    let clara = world.made("keys", key).await["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+
+    assert_eq!(
+        code(&world.post("periods/2026-06/close", json!({})).await),
+        (409, "not_approved")
+    );
+    let prepared = world.post("periods/2026-06/prepare", json!({})).await;
+    assert_eq!(
+        (prepared.status, prepared.body["state"].as_str()),
+        (200, Some("prepared"))
+    );
+    let same_person = world.post("periods/2026-06/approve", json!({})).await;
+    assert_eq!(code(&same_person), (403, "four_eyes"));
+    let bearer = format!("Bearer {clara}");
+    let approved = tests::answer(
+        &world
+            .send(
+                Method::POST,
+                "/api/v1/periods/2026-06/approve",
+                &[("authorization", &bearer)],
+                "".into(),
+            )
+            .await,
+    );
+    assert_eq!(
+        (approved.status, approved.body["four_eyes"].as_str()),
+        (200, Some("on"))
+    );
+    // What comes between the preparer's look and the close is July's.
+    sale(&world, "anna-shoes", "A-2", "80").await;
+    let closed = world.post("periods/2026-06/close", json!({})).await;
+    assert_eq!(
+        (closed.status, closed.body["state"].as_str()),
+        (200, Some("closed")),
+        "{closed:?}"
+    );
+    assert_eq!(closed.body["sha256"], prepared.body["sha256"]);
+    assert_eq!(world.post("periods/2026-06/close", json!({})).await, closed);
+
+    let (bytes, etag) = raw(&world, "2026-06").await;
+    assert_eq!(
+        etag,
+        format!("\"{}\"", closed.body["sha256"].as_str().unwrap())
+    );
+    let june = report(&world, "2026-06").await;
+    assert_eq!(
+        (june["state"].as_str(), june["preliminary"].as_bool()),
+        (Some("closed"), Some(false))
+    );
+    assert_eq!(columns(&june, "anna"), expected);
+    assert_eq!(june["by_merchant"][0]["earned"], "5.00");
+
+    // Late events, of every kind.
+    let id = only_payout(&world).await["id"].as_str().unwrap().to_owned();
+    world
+        .post(&format!("payouts/{id}/sent"), json!({"reference": "1"}))
+        .await;
+    world
+        .post(
+            &format!("payouts/{id}/returned"),
+            json!({"reason": "closed"}),
+        )
+        .await;
+    for number in 0..1_000 {
+        let order = format!("late-{number}");
+        let click_id = world.click("anna-shoes").await;
+        let late = json!({
+            "click_id": click_id, "order_id": order, "amount": "10",
+            "occurred_at": "2026-07-01T00:59:00Z",
+        });
+        assert_eq!(world.postback(late).await.status, 200);
+    }
+    world.turn_to("2026-07-03T01:00:00Z").await;
+    assert_eq!(raw(&world, "2026-06").await, (bytes, etag));
+    assert_eq!(report(&world, "2026-06").await, june);
+    assert_eq!(
+        columns(&report(&world, "2026-07").await, "anna"),
+        "-5.00 1008.00 0.00 0.00 0.00 1008.00 5.00 0.00 1008.00 3.00 3.00 n=1001"
+    );
+}
+
+#[tokio::test]
+async fn months_are_closed_in_order_and_by_one_person_where_the_payer_says_so() {
+    let world = june().await;
+    let house = world.get("payers/house").await;
+    assert_eq!(house.status, 200, "{house:?}");
+    let off = world
+        .patch("payers/house", 1, json!({"four_eyes": "off"}))
+        .await;
+    assert_eq!(off.status, 200, "{off:?}");
+    world.turn_to("2026-08-01T01:00:00Z").await;
+    for step in ["prepare", "approve"] {
+        assert_eq!(
+            world
+                .post(&format!("periods/2026-07/{step}"), json!({}))
+                .await
+                .status,
+            200
+        );
+    }
+    let early = world.post("periods/2026-07/close", json!({})).await;
+    assert_eq!(code(&early), (409, "earlier_month_open"));
+    for (month, steps) in [
+        ("2026-06", ["prepare", "approve", "close"].as_slice()),
+        ("2026-07", &["close"]),
+    ] {
+        for step in steps {
+            let answer = world
+                .post(&format!("periods/{month}/{step}"), json!({}))
+                .await;
+            assert_eq!(answer.status, 200, "{month} {step}: {answer:?}");
+        }
+    }
+    let periods = world.get("periods").await.body;
+    let states: Vec<&str> = periods["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|period| period["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(states, ["closed", "closed"]);
+    assert_eq!(periods["items"][0]["four_eyes"], "off");
+    // Carry without traffic stands in every month's report.
+    assert_eq!(
+        columns(&report(&world, "2026-07").await, "anna"),
+        "-5.00 3.00 0.00 0.00 0.00 0.00 0.00 -2.00 5.00 0.00 3.00 n=1"
+    );
+}
+
+#[tokio::test]
+async fn whoever_is_not_of_finance_sees_no_report_and_moves_no_payout() {
+    let world = World::with_shop(START).await;
+    sale(&world, "anna-shoes", "A-1", "50").await;
+    world.turn_to("2026-06-29T01:00:00Z").await;
+    let id = only_payout(&world).await["id"].as_str().unwrap().to_owned();
+    for (role, owner, expected) in [
+        (
+            "merchant",
+            json!({"merchant": "shop"}),
+            [404, 404, 404, 404, 404],
+        ),
+        (
+            "affiliate",
+            json!({"affiliate": "anna"}),
+            [404, 404, 200, 403, 404],
+        ),
+    ] {
+        let mut key = owner.clone();
+        key["role"] = json!(role);
+        key["person"] = json!("somebody");
+        let key = world.made("keys", key).await["key"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let bearer = format!("Bearer {key}");
+        let headers = [("authorization", bearer.as_str())];
+        let mut statuses = Vec::new();
+        for (method, path) in [
+            (Method::GET, "reports/payouts/2026-06".to_owned()),
+            (Method::POST, "periods/2026-06/prepare".to_owned()),
+            (Method::GET, format!("payouts/{id}")),
+            (Method::POST, format!("payouts/{id}/settled")),
+            (Method::POST, "adjustments".to_owned()),
+        ] {
+            let path = format!("/api/v1/{path}");
+            let response = world.send(method, &path, &headers, "{}".into()).await;
+            statuses.push(response.status.as_u16());
+        }
+        assert_eq!(statuses, expected, "{role}");
+    }
+}
