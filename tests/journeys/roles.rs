@@ -61,8 +61,43 @@ async fn every_call_of_every_function_is_written_down() {
     world.turn_to("2026-08-01T01:00:00Z").await;
     let balance = world.balance("anna").await;
     assert_eq!(balance["in_payout"], "9.00");
-    for list in ["merchants", "merchants/shop/secrets"] {
+    for list in [
+        "merchants",
+        "merchants/shop/secrets",
+        "payouts?affiliate=anna",
+        "adjustments",
+    ] {
         assert_eq!(world.get(list).await.status, 200);
+    }
+    let payouts = world.get("payouts").await.body;
+    let payout = format!("payouts/{}", payouts["items"][0]["id"].as_str().unwrap());
+    assert_eq!(world.get(&payout).await.status, 200);
+    let cancel = world
+        .post(&format!("{payout}/cancel"), json!({"reason": "a test"}))
+        .await;
+    assert_eq!(cancel.status, 200);
+    let bonus = json!({
+        "id": "b-1", "affiliate": "anna", "kind": "bonus", "currency": "EUR", "amount": "1",
+        "reason": "a test",
+    });
+    assert_eq!(world.post("adjustments", bonus).await.status, 201);
+    assert_eq!(world.get("payers/house").await.status, 200);
+    let off = world
+        .patch("payers/house", 1, json!({"four_eyes": "off"}))
+        .await;
+    assert_eq!(off.status, 200);
+    for step in ["prepare", "approve", "close"] {
+        let answer = world
+            .post(&format!("periods/2026-07/{step}"), json!({}))
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    for report in [
+        "reports/payouts/2026-07",
+        "reports/payouts/2026-08",
+        "periods",
+    ] {
+        assert_eq!(world.get(report).await.status, 200);
     }
 
     let mut recorded: BTreeMap<&str, BTreeSet<Vec<String>>> = BTreeMap::new();
@@ -78,7 +113,10 @@ async fn every_call_of_every_function_is_written_down() {
         }
     }
     let functions: Vec<&str> = recorded.keys().copied().collect();
-    assert_eq!(functions, ["console", "payout", "postback", "redirect"]);
+    assert_eq!(
+        functions,
+        ["console", "payout", "postback", "redirect", "report"]
+    );
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     std::fs::write(
         target.join("recorded-actions.json"),

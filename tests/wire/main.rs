@@ -41,7 +41,14 @@ fn binary(name: &str) -> PathBuf {
     BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(&root).arg("build").arg("--locked");
-        for name in ["redirect", "postback", "payout", "console", "clickledger"] {
+        for name in [
+            "redirect",
+            "postback",
+            "payout",
+            "report",
+            "console",
+            "clickledger",
+        ] {
             cargo.arg("--bin").arg(name);
         }
         assert!(cargo.status().expect("cargo starts").success());
@@ -59,7 +66,7 @@ fn body(answer: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_click_becomes_a_payout_through_the_real_binaries() {
+async fn a_click_becomes_a_payout_and_a_closed_month_through_the_real_binaries() {
     let table = Embedded::in_memory();
     let names = tables::names();
     let client = table.client("setup");
@@ -93,6 +100,8 @@ async fn a_click_becomes_a_payout_through_the_real_binaries() {
     let redirect = Emulated::start(&binary("redirect"), &environment).await;
     let postback = Emulated::start(&binary("postback"), &environment).await;
     let payout = Emulated::start(&binary("payout"), &environment).await;
+
+    let report = Emulated::start(&binary("report"), &environment).await;
 
     let bearer = format!("Bearer {ADMIN}");
     let api = async |method: &str, path: &str, given: Value| {
@@ -176,6 +185,43 @@ async fn a_click_becomes_a_payout_through_the_real_binaries() {
     }
     let balances = api("GET", "affiliates/anna/balances", json!({})).await;
     assert_eq!(body(&balances)["items"][0]["in_payout"], "5.00");
+
+    // The month is over: one run catches up on all its days, and two people close it.
+    let later = json!({"scheduled_time": "2026-08-01T01:00:00Z"});
+    assert_eq!(payout.invoke(later).await.unwrap()["state"], "done");
+    let key = json!({"role": "finance", "person": "clara"});
+    let key = body(&api("POST", "keys", key).await)["key"].clone();
+    let of_clara = format!("Bearer {}", key.as_str().unwrap());
+    const AUGUST_MS: i64 = NOW_MS + 31 * 86_400_000;
+    let ask = async |method: &str, path: &str, bearer: &str| {
+        let headers = [("authorization", bearer)];
+        let event = function_url_event(method, path, &headers, None, AUGUST_MS);
+        let answer = report.invoke(event).await.unwrap();
+        assert_eq!(answer["statusCode"], 200, "{path}: {answer}");
+        answer
+    };
+    for (step, who) in [
+        ("prepare", &bearer),
+        ("approve", &of_clara),
+        ("close", &bearer),
+    ] {
+        let path = format!("/api/v1/periods/2026-07/{step}");
+        body(&ask("POST", &path, who).await);
+    }
+    let july = ask("GET", "/api/v1/reports/payouts/2026-07", &bearer).await;
+    let july = body(&july);
+    assert_eq!(
+        (&july["state"], &july["rows"][0]["paid"]),
+        (&json!("closed"), &json!("5.00"))
+    );
+    let raw = ask(
+        "GET",
+        "/api/v1/reports/payouts/2026-07?format=csv&raw=1",
+        &bearer,
+    )
+    .await;
+    let etag = format!("\"{}\"", july["sha256"].as_str().unwrap());
+    assert_eq!(raw["headers"]["etag"], etag);
 
     // An event that is none of ours is an error for Lambda, which keeps it; nothing is guessed.
     assert!(payout.invoke(json!({"dya": "2026-07-01"})).await.is_err());
