@@ -154,7 +154,10 @@ pub struct Conversion {
     /// Of the amount, in minor units; of an order without one, 1 of 1.
     pub refunded: i64,
     pub ver: i64,
-    /// The click's facts, the candidates, the rule and its arithmetic.
+    /// What rules, statistics and statements may need of the order: `customer`, `meta`, and of
+    /// its `click` the dimensions.
+    pub facts: Value,
+    /// The candidates, the rule and its arithmetic.
     pub why: Value,
 }
 
@@ -273,6 +276,8 @@ pub enum Refusal {
     NoRule,
     AmountRequired,
     AmountTooLarge,
+    /// A reversal that waited for its sale takes back more than the sale.
+    ReversalExceeds,
 }
 
 impl Refusal {
@@ -290,6 +295,7 @@ impl Refusal {
             Self::NoRule => "no_rule",
             Self::AmountRequired => "amount_required",
             Self::AmountTooLarge => "amount_too_large",
+            Self::ReversalExceeds => "reversal_exceeds",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The two tables: what is asked of them and written to them, through the real SDK.
 
 mod adjustments;
+mod amendments;
 mod booking;
 mod clicks;
 mod conversions;
@@ -9,6 +10,8 @@ mod payouts;
 mod periods;
 mod pockets;
 mod records;
+mod refusals;
+mod reversals;
 mod runs;
 mod schema;
 mod transaction;
@@ -23,13 +26,16 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use crate::ledger::Pocket;
 
 pub use adjustments::{Adjusted, Adjustment};
+pub use amendments::{Amended, Amendment};
 pub use booking::Entry;
 pub use clicks::ClickRecord;
-pub use conversions::{ConversionsOf, Moved, Recorded, Reversal, Reversed};
+pub use conversions::{ConversionsOf, Moved, Recorded};
 pub use months::MonthRow;
 pub use payouts::{MovedPayout, Payout, PayoutsOf, Step};
 pub use periods::{Period, Stage};
 pub use records::{Audit, Created, Replaced, Versioned};
+pub use refusals::Refused;
+pub use reversals::{Reversal, Reversed, Waiting};
 pub use runs::{Bucket, Outcome as SettleOutcome, State as BucketState};
 pub use schema::{CORE_INDEXES, Damaged, Key, Row};
 

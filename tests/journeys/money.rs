@@ -431,3 +431,140 @@ async fn every_goal_at_once_passes_over_what_is_taken_back_already() {
         ["0.00", "0.00", "0.00", "2.00"]
     );
 }
+
+async fn entries(world: &World) -> Vec<String> {
+    let list = world.get("affiliates/anna/entries").await;
+    assert_eq!(list.status, 200, "{list:?}");
+    let items = list.body["items"].as_array().unwrap();
+    items
+        .iter()
+        .map(|item| {
+            let text = |name: &str| item[name].as_str().unwrap();
+            format!("{} {} {}", text("day"), text("kind"), text("amount"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_refund_that_comes_before_its_sale_waits_for_it() {
+    let world = World::with_shop(START).await;
+    for (order, refund) in [
+        ("A-1", json!({"order_id": "A-1"})),
+        (
+            "A-2",
+            json!({"order_id": "A-2", "goal": "sale", "reversal_id": "r", "amount": "4"}),
+        ),
+        (
+            "A-3",
+            json!({"order_id": "A-3", "reversal_id": "r", "amount": "11"}),
+        ),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(
+                result(&world.reversal(refund.clone()).await),
+                (404, "order_unknown")
+            );
+        }
+        let click_id = world.click("anna-shoes").await;
+        let sale = json!({"click_id": click_id, "order_id": order, "amount": "10"});
+        for word in ["created", "recorded_before"] {
+            assert_eq!(result(&world.postback(sale.clone()).await), (200, word));
+        }
+        let known = if order == "A-3" {
+            (422, "reversal_exceeds")
+        } else {
+            (200, "recorded_before")
+        };
+        assert_eq!(result(&world.reversal(refund).await), known, "{order}");
+    }
+    // 0.00 of the first order, 0.60 of the second, 1.00 of the third.
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["1.60", "0.00", "0.00", "1.40"]
+    );
+    let refusals = world.get("refusals?merchant=shop").await.body;
+    assert_eq!(refusals["items"].as_array().unwrap().len(), 1);
+    assert_eq!(refusals["items"][0]["code"], "reversal_exceeds");
+    assert_eq!(refusals["items"][0]["affiliate"], "anna");
+}
+
+#[tokio::test]
+async fn a_waiting_refund_is_of_one_goal_and_of_thirty_days() {
+    let world = World::with_shop(START).await;
+    let goals = json!({"goals": [{"name": "sale"}, {"name": "renewal"}]});
+    assert_eq!(world.patch("programs/shoes", 1, goals).await.status, 200);
+    world.reversal(json!({"order_id": "A-1"})).await;
+    world.reversal(json!({"order_id": "old"})).await;
+    for (goal, left) in [("sale", "0.00"), ("renewal", "1.00")] {
+        let click_id = world.click("anna-shoes").await;
+        let sale = json!({"click_id": click_id, "order_id": "A-1", "goal": goal, "amount": "10"});
+        assert_eq!(world.postback(sale).await.status, 200);
+        assert_eq!(brief(&world.balance("anna").await)[0], left, "{goal}");
+    }
+    world.turn_to("2026-08-01T10:00:00Z").await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click_id, "order_id": "old", "amount": "10"});
+    assert_eq!(world.postback(sale).await.status, 200);
+    assert_eq!(brief(&world.balance("anna").await)[0], "1.00");
+}
+
+#[tokio::test]
+async fn an_order_is_amended_up_and_down_at_the_terms_it_was_made_under() {
+    let world = World::with_shop(START).await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "50", "meta1": "note"});
+    let id = world.postback(sale.clone()).await.body["conversion"].clone();
+    let path = format!("conversions/{}", id.as_str().unwrap());
+    assert_eq!(world.get(&path).await.body["meta"]["meta1"], "note");
+    let percent = json!({"commission": [{"type": "percent", "percent": "50"}]});
+    assert_eq!(world.patch("programs/shoes", 1, percent).await.status, 200);
+    world.turn_to("2026-07-02T01:00:00Z").await;
+
+    let amend = format!("{path}/amend");
+    let up = json!({"id": "a-1", "amount": "80", "reason": "one more pair"});
+    for _ in 0..2 {
+        let amended = world.post(&amend, up.clone()).await;
+        assert_eq!(
+            (amended.status, amended.body["amount"].as_str()),
+            (200, Some("80.00"))
+        );
+    }
+    let mut other = up.clone();
+    other["amount"] = json!("81");
+    assert_eq!(result(&world.post(&amend, other).await), (409, "exists"));
+    assert_eq!(
+        world
+            .reversal(json!({"order_id": "A-1", "reversal_id": "r", "amount": "20"}))
+            .await
+            .status,
+        200
+    );
+    let below = json!({"id": "a-2", "amount": "19.99", "reason": "x"});
+    assert_eq!(
+        result(&world.post(&amend, below).await),
+        (422, "amend_below_reversed")
+    );
+    let down = json!({"id": "a-3", "amount": "30", "reason": "returned in the shop"});
+    assert_eq!(world.post(&amend, down).await.status, 200);
+    // 10 % of the 10.00 that are left; paid were 5.00.
+    let seen = entries(&world).await;
+    assert_eq!(
+        seen,
+        [
+            "2026-07-01 earned 5.00",
+            "2026-07-01 paid -5.00",
+            "2026-07-02 reversed -2.00",
+            "2026-07-02 earned 3.00",
+            "2026-07-02 reversed -5.00",
+        ]
+    );
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["-4.00", "0.00", "5.00", "7.00"]
+    );
+    // The merchant's repeated post is still the order that it was.
+    assert_eq!(
+        result(&world.postback(sale).await),
+        (200, "recorded_before")
+    );
+}

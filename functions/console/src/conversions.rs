@@ -1,5 +1,7 @@
 //! Conversions: seen by both sides, decided by the merchant.
 
+mod amend;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
@@ -31,6 +33,10 @@ pub async fn serve(
             only(request, Method::POST, "POST")?;
             decide(app, request, caller, id, decision).await
         }
+        [id, "amend"] => {
+            only(request, Method::POST, "POST")?;
+            amend::amend(app, request, caller, id).await
+        }
         _ => Err(Problem::not_found()),
     }
 }
@@ -58,24 +64,74 @@ async fn visible(
     Ok(conversion)
 }
 
-/// Lists by merchant or affiliate; an admin names one of the two.
+/// Whose list is wanted.
+struct Wanted {
+    merchant: Option<MerchantId>,
+    affiliate: Option<AffiliateId>,
+    page: Page,
+}
+
+impl Wanted {
+    /// By merchant or affiliate; an admin names one of the two.
+    fn read(request: &Request, caller: &Caller) -> Result<Self, Problem> {
+        caller.may_at_all(Action::ReadConversions)?;
+        let mut fields = request.query_fields()?;
+        let page = Page::take(&mut fields)?;
+        let merchant = fields.parsed("merchant", "id_invalid", MerchantId::parse)?;
+        let affiliate = fields.parsed("affiliate", "id_invalid", AffiliateId::parse)?;
+        fields.finish()?;
+        Ok(Self {
+            merchant: caller.merchant().cloned().or(merchant),
+            affiliate: caller.affiliate().cloned().or(affiliate),
+            page,
+        })
+    }
+
+    fn list(&self) -> Result<ConversionsOf<'_>, Problem> {
+        match (&self.merchant, &self.affiliate) {
+            (_, Some(affiliate)) => Ok(ConversionsOf::Affiliate(affiliate)),
+            (Some(merchant), None) => Ok(ConversionsOf::Merchant(merchant)),
+            (None, None) => Err(Problem::invalid("parameter_missing", "merchant")),
+        }
+    }
+}
+
+/// `GET /api/v1/refusals`
+pub async fn refusals(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
+    let wanted = Wanted::read(request, caller)?;
+    let list = wanted.list()?;
+    let refusals = app.store.refusals_listed(&list, &wanted.page).await;
+    let (refusals, next) = refusals.map_err(unavailable)?;
+    let merchant = wanted.merchant.as_ref().map(MerchantId::as_str);
+    let items: Vec<Value> = refusals
+        .iter()
+        .filter(|refused| merchant.is_none_or(|merchant| refused.merchant == merchant))
+        .map(|refused| {
+            json!({
+                "merchant": refused.merchant,
+                "program": (!refused.program.is_empty()).then_some(&refused.program),
+                "affiliate": refused.affiliate,
+                "order_id": refused.order_id,
+                "goal": refused.goal,
+                "code": refused.code,
+                "times": refused.times,
+                "first_at": refused.first_at.to_string(),
+                "last_at": refused.last_at.to_string(),
+            })
+        })
+        .collect();
+    let next = next.map(|cursor| cursor.to_string());
+    let body = json!({"items": items, "next": next});
+    Ok(Response::json(StatusCode::OK, &body))
+}
+
 async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
-    caller.may_at_all(Action::ReadConversions)?;
-    let mut fields = request.query_fields()?;
-    let page = Page::take(&mut fields)?;
-    let merchant = fields.parsed("merchant", "id_invalid", MerchantId::parse)?;
-    let affiliate = fields.parsed("affiliate", "id_invalid", AffiliateId::parse)?;
-    fields.finish()?;
-    let merchant = caller.merchant().cloned().or(merchant);
-    let affiliate = caller.affiliate().cloned().or(affiliate);
-    let list = match (&merchant, &affiliate) {
-        (_, Some(affiliate)) => ConversionsOf::Affiliate(affiliate),
-        (Some(merchant), None) => ConversionsOf::Merchant(merchant),
-        (None, None) => return Err(Problem::invalid("parameter_missing", "merchant")),
-    };
+    let wanted = Wanted::read(request, caller)?;
+    let list = wanted.list()?;
+    let (merchant, page) = (&wanted.merchant, &wanted.page);
     let (conversions, next) = app
         .store
-        .conversions_listed(&list, &page)
+        .conversions_listed(&list, page)
         .await
         .map_err(unavailable)?;
     let items: Vec<Value> = conversions
@@ -113,6 +169,11 @@ fn shown(conversion: &Conversion, caller: &Caller) -> Value {
             })
         })
         .collect();
+    // The merchant's own notes are no affiliate's business.
+    let meta = match caller.affiliate() {
+        Some(_) => Value::Null,
+        None => conversion.facts["meta"].clone(),
+    };
     json!({
         "id": conversion.key.conversion_id(),
         "merchant": conversion.key.merchant.as_str(),
@@ -126,6 +187,8 @@ fn shown(conversion: &Conversion, caller: &Caller) -> Value {
         "occurred_at": conversion.occurred_at.to_string(),
         "recorded_at": conversion.recorded_at.to_string(),
         "commissions": commissions,
+        "click": conversion.facts["click"],
+        "meta": meta,
         "explain": conversion.why,
     })
 }

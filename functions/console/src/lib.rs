@@ -2,6 +2,7 @@
 
 mod balances;
 mod conversions;
+mod entries;
 mod keys;
 mod resources;
 mod secrets;
@@ -36,10 +37,18 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
             only(request, Method::GET, "GET")?;
             balances::balances(app, request, &caller, id).await
         }
+        ["affiliates", id, "entries"] => {
+            only(request, Method::GET, "GET")?;
+            entries::entries(app, request, &caller, id).await
+        }
         ["affiliates", rest @ ..] => serve::serve::<Affiliate>(app, request, &caller, rest).await,
         ["enrolments", rest @ ..] => serve::serve::<Enrolment>(app, request, &caller, rest).await,
         ["links", rest @ ..] => serve::serve::<Link>(app, request, &caller, rest).await,
         ["conversions", rest @ ..] => conversions::serve(app, request, &caller, rest).await,
+        ["refusals"] => {
+            only(request, Method::GET, "GET")?;
+            conversions::refusals(app, request, &caller).await
+        }
         ["keys", rest @ ..] => keys::serve(app, request, &caller, rest).await,
         _ => Err(Problem::not_found()),
     }

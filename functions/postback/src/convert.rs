@@ -1,5 +1,7 @@
 //! A result: read, attributed, reckoned and recorded once.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
@@ -11,7 +13,7 @@ use shared::conversion::{
     is_order_id,
 };
 use shared::http_types::{Fields, Problem};
-use shared::ids::ProgramId;
+use shared::ids::{AffiliateId, ProgramId};
 use shared::ledger::lane_of;
 use shared::money::{Currency, Money};
 use shared::period::{day_of, days_after};
@@ -19,10 +21,14 @@ use shared::setup::{Affiliate, Approval, Enrolment, Link, OrderScope, Program, P
 use shared::store::{Recorded, Versioned};
 use shared::traffic::Class;
 
+use super::reverse;
 use super::sender::Sender;
 
 /// How far ahead of us a sender's clock may be.
 const AHEAD_SECONDS: i64 = 300;
+
+/// Characters of a note.
+const META_MOST: usize = 256;
 
 /// What the sender says, before anything is looked up. Amounts wait for the currency.
 struct Claim {
@@ -39,6 +45,10 @@ struct Claim {
     service_date: Option<Date>,
     program: Option<ProgramId>,
     is_test: bool,
+    /// The merchant's own notes, `meta1` to `meta5`.
+    meta: BTreeMap<String, String>,
+    /// Whose click it is, once that is known.
+    affiliate: Option<AffiliateId>,
 }
 
 impl Claim {
@@ -55,7 +65,7 @@ impl Claim {
         let customer = fields.parsed("customer", "customer_invalid", |text| {
             Customer::parse(text).ok_or(())
         })?;
-        let claim = Self {
+        let mut claim = Self {
             click_id: fields.text("click_id")?,
             coupon: fields.text("coupon")?,
             has_customer_id: fields.text("customer_id")?.is_some(),
@@ -69,9 +79,15 @@ impl Claim {
             service_date: fields.day("service_date")?,
             program: fields.parsed("program", "program_unknown", ProgramId::parse)?,
             is_test: fields.flag("test")?.unwrap_or(false),
+            meta: BTreeMap::new(),
+            affiliate: None,
         };
-        for meta in ["meta1", "meta2", "meta3", "meta4", "meta5"] {
-            fields.text(meta)?;
+        for name in ["meta1", "meta2", "meta3", "meta4", "meta5"] {
+            let is_kept = |text: &str| text.chars().count() <= META_MOST;
+            let meta = fields.parsed(name, "text_invalid", |text| {
+                is_kept(text).then(|| text.to_owned()).ok_or(())
+            })?;
+            claim.meta.extend(meta.map(|text| (name.to_owned(), text)));
         }
         fields.finish()?;
         if claim.at.as_second() > now.as_second() + AHEAD_SECONDS {
@@ -157,11 +173,13 @@ pub async fn convert(
         .filter(|program| program.record.merchant == sender.merchant.id);
     let Some(program) = program else {
         if named.is_some() {
+            // Another merchant's affiliate is not told of this one's claims.
             return Err(refuse(app, sender, &claim, None, Refusal::ClickUnknown, now).await);
         }
         return Err(Problem::invalid("program_unknown", "program"));
     };
     sender.may_convert(&program.record.id)?;
+    claim.affiliate = named.as_ref().map(|named| named.link.affiliate.clone());
     judge(app, sender, &mut claim, named, &program, now).await
 }
 
@@ -226,6 +244,7 @@ async fn judge(
         credits: Vec::new(),
         refunded: 0,
         ver: 1,
+        facts: json!({"customer": claim.customer.map(Customer::as_str), "meta": claim.meta}),
         why: json!({}),
     };
     if claim.is_test || named.as_ref().is_some_and(|named| named.click.is_test()) {
@@ -306,7 +325,24 @@ async fn judge(
             booked_on: None,
         });
     }
+    conversion.facts["click"] = dimensions(app, &named, &terms.id).await;
     record(app, claim, &conversion).await
+}
+
+/// What reports will ask of the click. A lost record costs these, never the commission.
+async fn dimensions(app: &App, named: &Named, program: &ProgramId) -> Value {
+    let click = &named.click;
+    let mut facts = json!({"class": click.class().as_str(), "link": named.link.slug.as_str()});
+    let Ok(Some(record)) = app.store.click(program, click).await else {
+        return facts;
+    };
+    facts["tags"] = json!(record.tags);
+    facts["country"] = json!(record.country);
+    facts["device"] = json!(record.device);
+    facts["browser"] = json!(record.browser);
+    facts["language"] = json!(record.language);
+    facts["landing"] = json!(record.landing);
+    facts
 }
 
 /// What speaks against an explicit click at `T`; nothing that a lost record could change.
@@ -372,17 +408,21 @@ fn why(named: &Named, terms: &Program, earned: Option<&Commission>) -> Value {
     })
 }
 
+/// A reversal that came before its sale is applied once the sale stands; by a repeated sale
+/// too, should we have stopped in between.
 async fn record(app: &App, claim: &Claim, conversion: &Conversion) -> Result<Value, Problem> {
     let recorded = app
         .store
         .record_conversion(conversion)
         .await
         .map_err(unavailable)?;
-    match recorded {
-        Recorded::Created(created) => Ok(body(&created, true, claim)),
-        Recorded::Before(first) => Ok(body(&first, false, claim)),
-        Recorded::Conflict => Err(Problem::conflict("order_conflict")),
-    }
+    let (standing, is_new) = match recorded {
+        Recorded::Created(created) => (created, true),
+        Recorded::Before(first) => (first, false),
+        Recorded::Conflict => return Err(Problem::conflict("order_conflict")),
+    };
+    reverse::apply_waiting(app, &standing, conversion.recorded_at).await?;
+    Ok(body(&standing, is_new, claim))
 }
 
 fn body(conversion: &Conversion, is_new: bool, claim: &Claim) -> Value {
@@ -433,6 +473,7 @@ async fn refuse(
         .record_refusal(
             &order_key(sender, claim, terms),
             terms.map(|terms| &terms.id),
+            claim.affiliate.as_ref(),
             &digest(&what.to_string()),
             refusal,
             now,

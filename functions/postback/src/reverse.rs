@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
-use shared::conversion::{Conversion, OrderKey, digest, is_order_id};
+use shared::conversion::{Conversion, OrderKey, Refusal, digest, is_order_id};
 use shared::http_types::{Fields, Problem};
 use shared::ids::ProgramId;
 use shared::money::{Currency, Money};
 use shared::setup::OrderScope;
-use shared::store::{Reversal, Reversed};
+use shared::store::{Reversal, Reversed, Waiting};
 
 use super::sender::Sender;
 
@@ -79,13 +79,24 @@ pub async fn reverse(
     now: Timestamp,
 ) -> Result<Value, Problem> {
     let asked = read(sender, fields)?;
-    let mut found = app
-        .store
-        .conversions_of(&asked.order)
-        .await
-        .map_err(unavailable)?;
-    if let Some(goal) = asked.goal.as_ref().filter(|goal| *goal != "*") {
-        found.retain(|conversion| conversion.key.goal == *goal);
+    let mut found = conversions(app, &asked).await?;
+    if found.is_empty() {
+        sender.may_reverse_something()?;
+        // It waits first and looks again then: a sale that arrives meanwhile sees it, or is seen.
+        let waiting = Waiting {
+            goal: asked.goal.clone(),
+            id: asked.id.clone(),
+            amount: asked.amount.clone(),
+            currency: asked.currency,
+            reason: asked.reason.clone(),
+            programs: sender.programs().to_vec(),
+        };
+        let waits = app.store.let_reversal_wait(&asked.order, &waiting, now);
+        waits.await.map_err(unavailable)?;
+        found = conversions(app, &asked).await?;
+    }
+    for conversion in &found {
+        sender.may_reverse(&conversion.program)?;
     }
     match found.as_slice() {
         [] => Err(Problem::new(http::StatusCode::NOT_FOUND, "order_unknown")),
@@ -93,7 +104,7 @@ pub async fn reverse(
             Err(Problem::invalid("goal_required", "goal"))
         }
         [one] => {
-            let (is_new, mut body) = reverse_one(app, sender, &asked, one.clone(), now).await?;
+            let (is_new, mut body) = reverse_one(app, &asked, one.clone(), now).await?;
             body["result"] = json!(if is_new { "created" } else { "recorded_before" });
             Ok(body)
         }
@@ -101,8 +112,7 @@ pub async fn reverse(
             let mut any_new = false;
             let mut reversed = Vec::new();
             for conversion in all {
-                let (is_new, body) =
-                    reverse_one(app, sender, &asked, conversion.clone(), now).await?;
+                let (is_new, body) = reverse_one(app, &asked, conversion.clone(), now).await?;
                 any_new |= is_new;
                 reversed.extend(body["reversed"].as_array().cloned().unwrap_or_default());
             }
@@ -116,14 +126,59 @@ pub async fn reverse(
     }
 }
 
+async fn conversions(app: &App, asked: &Asked) -> Result<Vec<Conversion>, Problem> {
+    let found = app.store.conversions_of(&asked.order).await;
+    let mut found = found.map_err(unavailable)?;
+    if let Some(goal) = asked.goal.as_ref().filter(|goal| *goal != "*") {
+        found.retain(|conversion| conversion.key.goal == *goal);
+    }
+    Ok(found)
+}
+
+/// Applies what was taken back of an order before it was known. What cannot be taken back is
+/// kept among the refusals, where the merchant finds it.
+pub async fn apply_waiting(app: &App, sale: &Conversion, now: Timestamp) -> Result<(), Problem> {
+    let waiting = app.store.claim_waiting(&sale.key, now).await;
+    for waiting in waiting.map_err(unavailable)? {
+        if !waiting.programs.is_empty() && !waiting.programs.contains(&sale.program) {
+            continue;
+        }
+        let asked = Asked {
+            order: sale.key.clone(),
+            goal: waiting.goal,
+            id: waiting.id,
+            amount: waiting.amount,
+            currency: waiting.currency,
+            reason: waiting.reason,
+        };
+        match reverse_one(app, &asked, sale.clone(), now).await {
+            Err(problem) if problem.status.is_client_error() => {
+                let affiliate = sale.credits.first().map(|credit| &credit.affiliate);
+                let fingerprint = digest(&json!([problem.code, asked.id]).to_string());
+                app.store
+                    .record_refusal(
+                        &sale.key,
+                        Some(&sale.program),
+                        affiliate,
+                        &fingerprint,
+                        Refusal::ReversalExceeds,
+                        now,
+                    )
+                    .await
+                    .map_err(unavailable)?;
+            }
+            applied => drop(applied?),
+        }
+    }
+    Ok(())
+}
+
 async fn reverse_one(
     app: &App,
-    sender: &Sender,
     asked: &Asked,
     mut seen: Conversion,
     now: Timestamp,
 ) -> Result<(bool, Value), Problem> {
-    sender.may_reverse(&seen.program)?;
     if asked
         .currency
         .is_some_and(|currency| currency != seen.currency)

@@ -31,6 +31,16 @@ impl Sender {
         allowed(self.secret.may_reverse() && self.secret.covers(program))
     }
 
+    /// As [`Self::may_reverse`], where the program is not known yet.
+    pub fn may_reverse_something(&self) -> Result<(), Problem> {
+        allowed(self.secret.may_reverse())
+    }
+
+    /// The programs that the credential is for; empty: every one of the merchant's.
+    pub fn programs(&self) -> &[ProgramId] {
+        self.secret.programs.as_deref().unwrap_or_default()
+    }
+
     /// Whether every visitor can read the credential: what it brings waits for approval.
     pub fn is_browser(&self) -> bool {
         self.secret.kind == SecretKind::Browser

@@ -1,6 +1,5 @@
 //! Conversions, their reversals, refused claims and tests.
 
-use aws_sdk_dynamodb::types::ReturnValue;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
@@ -8,9 +7,9 @@ use serde_json::{Value, json};
 use super::booking::Booked;
 use super::records::Index;
 use super::schema::escaped;
-use super::transaction::{Outcome, Write, number, text};
+use super::transaction::{Outcome, Write, number};
 use super::{Damaged, Key, Row, Store, StoreError};
-use crate::conversion::{Conversion, Credit, OrderKey, Refusal, Status};
+use crate::conversion::{Conversion, Credit, OrderKey, Status};
 use crate::http_types::{Cursor, Page, parse_day, parse_instant};
 use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
 use crate::ledger::{Kind, Leg, Pocket};
@@ -42,29 +41,7 @@ pub enum Moved {
     Raced,
 }
 
-/// Something taken back, as the sender named it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reversal {
-    pub id: String,
-    /// Over what was asked, so that the same again is known.
-    pub fingerprint: String,
-    /// Of the order's value, in minor units; see [`Conversion::whole`].
-    pub amount: i64,
-    pub reason: Option<String>,
-}
-
-/// What became of a reversal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reversed {
-    /// The answer's body.
-    Created(Value),
-    Before(Value),
-    Conflict,
-    /// The conversion changed in between: judge again.
-    Raced,
-}
-
-fn partition(key: &OrderKey) -> String {
+pub(super) fn partition(key: &OrderKey) -> String {
     let merchant = escaped(key.merchant.as_str());
     match &key.program {
         None => format!("C#{merchant}#{}", escaped(&key.order_id)),
@@ -80,7 +57,7 @@ fn conversion_key(key: &OrderKey) -> Key {
     Key::new(partition(key), escaped(&key.goal))
 }
 
-fn write(conversion: &Conversion) -> Row {
+pub(super) fn write(conversion: &Conversion) -> Row {
     let credits: Value = conversion.credits.iter().map(credit_json).collect();
     let key = &conversion.key;
     let row = Row::new(&conversion_key(key))
@@ -103,6 +80,7 @@ fn write(conversion: &Conversion) -> Row {
         .number("refunded", conversion.refunded)
         .number("ver", conversion.ver)
         .json("credits", &credits)
+        .json("facts", &conversion.facts)
         .json("why", &conversion.why);
     let row = match conversion.amount {
         Some(amount) => row.number("amount", amount.minor()),
@@ -158,7 +136,7 @@ fn read_credit(json: &Value, currency: Currency) -> Option<Credit> {
     })
 }
 
-fn read(row: &Row) -> Result<Conversion, Damaged> {
+pub(super) fn read(row: &Row) -> Result<Conversion, Damaged> {
     let currency = row.parsed("currency", Currency::parse)?;
     let credits = row.parsed("credits", |text| {
         let list: Vec<Value> = serde_json::from_str(text).map_err(drop)?;
@@ -194,52 +172,66 @@ fn read(row: &Row) -> Result<Conversion, Damaged> {
         credits,
         refunded: row.get_number("refunded")?,
         ver: row.get_number("ver")?,
+        facts: row.get_json("facts")?,
         why: row.get_json("why")?,
     })
 }
 
-/// The lines that credit a conversion's affiliates, less what was taken back before.
-fn legs(
+/// The line of one credit.
+pub(super) fn leg(
+    conversion: &Conversion,
+    place: usize,
+    kind: Kind,
+    effect: Money,
+    source: &str,
+    now: Timestamp,
+) -> Leg {
+    let credit = &conversion.credits[place];
+    Leg {
+        pocket: Pocket {
+            payer: conversion.payer.clone(),
+            affiliate: credit.affiliate.clone(),
+            currency: conversion.currency,
+        },
+        lane: credit.lane,
+        kind,
+        effect,
+        payable_on: match kind {
+            Kind::Reversed => credit.booked_on.unwrap_or(credit.payable_on),
+            _ => credit.payable_on,
+        },
+        source: source.to_owned(),
+        number: u8::try_from(place).expect("at most 20 affiliates share an order"),
+        recorded_at: now,
+        because: json!({
+            "merchant": conversion.key.merchant.as_str(),
+            "program": conversion.program.as_str(),
+            "program_version": conversion.program_version,
+            "affiliate_version": credit.affiliate_version,
+            "group": credit.group,
+            "conversion": conversion.key.conversion_id(),
+            "order_amount": conversion.amount.map(|amount| amount.to_string()),
+        }),
+    }
+}
+
+/// The lines of all credits.
+pub(super) fn legs(
     conversion: &Conversion,
     kind: Kind,
     amounts: &[Money],
     source: &str,
     now: Timestamp,
 ) -> Vec<Leg> {
-    let credits = conversion.credits.iter().zip(amounts).enumerate();
-    credits
-        .map(|(number, (credit, amount))| Leg {
-            pocket: Pocket {
-                payer: conversion.payer.clone(),
-                affiliate: credit.affiliate.clone(),
-                currency: conversion.currency,
-            },
-            lane: credit.lane,
-            kind,
-            effect: *amount,
-            payable_on: match kind {
-                Kind::Reversed => credit.booked_on.unwrap_or(credit.payable_on),
-                _ => credit.payable_on,
-            },
-            source: source.to_owned(),
-            number: u8::try_from(number).expect("at most 20 affiliates share an order"),
-            recorded_at: now,
-            because: json!({
-                "merchant": conversion.key.merchant.as_str(),
-                "program": conversion.program.as_str(),
-                "program_version": conversion.program_version,
-                "affiliate_version": credit.affiliate_version,
-                "group": credit.group,
-                "conversion": conversion.key.conversion_id(),
-                "order_amount": conversion.amount.map(|amount| amount.to_string()),
-            }),
-        })
+    let amounts = amounts.iter().enumerate();
+    amounts
+        .map(|(place, amount)| leg(conversion, place, kind, *amount, source, now))
         .collect()
 }
 
 impl Store {
     /// What a change of a conversion does to what waits for approval.
-    fn unapproved(
+    pub(super) fn unapproved(
         &self,
         seen: Option<&Conversion>,
         next: &Conversion,
@@ -451,156 +443,6 @@ impl Store {
         }
     }
 
-    /// Takes a part of a conversion back: `seen` is what it was judged by.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn record_reversal(
-        &self,
-        seen: &Conversion,
-        reversal: &Reversal,
-        now: Timestamp,
-    ) -> Result<Reversed, StoreError> {
-        let mut next = seen.clone();
-        next.refunded += reversal.amount;
-        next.ver += 1;
-        let is_whole = next.refunded == next.whole();
-        if is_whole && seen.status == Status::Approved {
-            next.status = Status::Reversed;
-        }
-        let before = seen.given_back(seen.refunded);
-        let taken: Vec<Money> = seen
-            .given_back(next.refunded)
-            .into_iter()
-            .zip(before)
-            .map(|(after, before)| {
-                before
-                    .checked_sub(after)
-                    .expect("both are parts of one commission")
-            })
-            .collect();
-        let counts = matches!(seen.status, Status::Approved | Status::Pending);
-        let reversed: Vec<Value> = next
-            .credits
-            .iter()
-            .zip(&taken)
-            .filter(|_| counts)
-            .map(|(credit, taken)| {
-                json!({
-                    "affiliate": credit.affiliate.as_str(),
-                    "amount": taken.checked_neg().expect("a part is within the range").to_string(),
-                    "currency": taken.currency().code(),
-                })
-            })
-            .collect();
-        let answer = json!({
-            "reversed": reversed,
-            "remaining": next.remaining().map(|amount| amount.to_string()),
-        });
-
-        let key = Key::new(
-            partition(&seen.key),
-            format!("{}#R#{}", escaped(&seen.key.goal), escaped(&reversal.id)),
-        );
-        let row = Row::new(&key)
-            .text("fingerprint", &reversal.fingerprint)
-            .number("amount", reversal.amount)
-            .text_if("reason", reversal.reason.clone())
-            .text("recorded_at", now.to_string())
-            .json("answer", &answer);
-        let legs = if seen.status == Status::Approved {
-            let source = format!("{}!{}", seen.key.conversion_id(), reversal.id);
-            legs(seen, Kind::Reversed, &taken, &source, now)
-        } else {
-            Vec::new()
-        };
-        let guards = |_: &[Date]| {
-            let mut guards = vec![
-                Write::Add {
-                    table: self.core(),
-                    row: row.clone(),
-                },
-                Write::Replace {
-                    table: self.core(),
-                    row: write(&next),
-                    condition: "ver = :seen".to_owned(),
-                    values: vec![(":seen".into(), number(seen.ver))],
-                },
-            ];
-            guards.extend(self.unapproved(Some(seen), &next, now));
-            guards
-        };
-        match self.book(guards, &legs, day_of(now)).await? {
-            Booked::Done(_) => Ok(Reversed::Created(answer)),
-            Booked::Guarded(0, Some(standing)) => {
-                Ok(known_reversal(&standing, &reversal.fingerprint)?)
-            }
-            Booked::Guarded(..) => Ok(Reversed::Raced),
-        }
-    }
-
-    /// What is known of a reversal of that id.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn reversal(
-        &self,
-        key: &OrderKey,
-        id: &str,
-        fingerprint: &str,
-    ) -> Result<Option<Reversed>, StoreError> {
-        let key = Key::new(
-            partition(key),
-            format!("{}#R#{}", escaped(&key.goal), escaped(id)),
-        );
-        match self.read(&key).await? {
-            Some(row) => Ok(Some(known_reversal(&row, fingerprint)?)),
-            None => Ok(None),
-        }
-    }
-
-    /// Keeps a refused claim apart: it never takes the order's key. The same one again counts.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn record_refusal(
-        &self,
-        key: &OrderKey,
-        program: Option<&ProgramId>,
-        fingerprint: &str,
-        refusal: Refusal,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let at = Key::new(
-            partition(key),
-            format!("{}#X#{fingerprint}", escaped(&key.goal)),
-        );
-        let owner = format!("L#refusal#{}", escaped(key.merchant.as_str()));
-        let order = format!("{:013}#{fingerprint}", now.as_millisecond());
-        self.client
-            .update_item()
-            .table_name(&self.tables.core)
-            .set_key(Some(at.attributes()))
-            .update_expression(
-                "SET code = :code, last_at = :now, first_at = if_not_exists(first_at, :now), \
-                 merchant = :merchant, order_id = :order, goal = :goal, program = :program, \
-                 owner_pk = :owner, owner_sk = if_not_exists(owner_sk, :sort) ADD times :one",
-            )
-            .expression_attribute_values(":code", text(refusal.code()))
-            .expression_attribute_values(":now", text(now.to_string()))
-            .expression_attribute_values(":merchant", text(key.merchant.as_str()))
-            .expression_attribute_values(":order", text(&key.order_id))
-            .expression_attribute_values(":goal", text(&key.goal))
-            .expression_attribute_values(":program", text(program.map_or("", ProgramId::as_str)))
-            .expression_attribute_values(":owner", text(owner))
-            .expression_attribute_values(":sort", text(order))
-            .expression_attribute_values(":one", number(1))
-            .return_values(ReturnValue::None)
-            .send()
-            .await?;
-        Ok(())
-    }
-
     /// Keeps a test apart, and that the program has had one. Whether it is the first of its order.
     ///
     /// # Errors
@@ -637,12 +479,4 @@ impl Store {
 
 fn tested_key(program: &str) -> Key {
     Key::new(format!("TESTED#{}", escaped(program)), "CUR")
-}
-
-fn known_reversal(row: &Row, fingerprint: &str) -> Result<Reversed, Damaged> {
-    if row.get_text("fingerprint")? == fingerprint {
-        Ok(Reversed::Before(row.get_json("answer")?))
-    } else {
-        Ok(Reversed::Conflict)
-    }
 }

@@ -157,6 +157,19 @@ impl Store {
         Ok(found)
     }
 
+    /// One version of a record.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn version<R: Record>(
+        &self,
+        id: &str,
+        version: u64,
+    ) -> Result<Option<Versioned<R>>, StoreError> {
+        let row = self.read(&version_key::<R>(id, version)).await?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
     /// All versions of a record, the first one first.
     ///
     /// # Errors

@@ -1,0 +1,164 @@
+//! An order's new value: rated again at the terms that were frozen with it.
+
+use http::StatusCode;
+use serde_json::json;
+use shared::app::{App, unavailable};
+use shared::commission::{Customer, Line, NoCommission, Sale};
+use shared::conversion::{Conversion, Status, digest, is_order_id};
+use shared::http_types::{Fields, Problem, Request, Response};
+use shared::money::Money;
+use shared::rights::{Action, Caller};
+use shared::setup::Program;
+use shared::store::{Amended, Amendment};
+
+use super::{shown, visible};
+
+const REASON_MOST: usize = 500;
+const RACES_MOST: u32 = 8;
+
+struct Item {
+    sku: String,
+    category: Option<String>,
+    amount: Money,
+}
+
+/// `POST /api/v1/conversions/{id}/amend`
+pub async fn amend(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+    id: &str,
+) -> Result<Response, Problem> {
+    let mut seen = visible(app, caller, id, Action::DecideConversions).await?;
+    let mut fields = Fields::from_json(&request.body)?;
+    let name = fields.parsed_required("id", "id_invalid", |text| {
+        is_order_id(text).then(|| text.to_owned()).ok_or(())
+    })?;
+    let amount = fields.parsed_required("amount", "amount_invalid", |text| {
+        Money::parse(text, seen.currency)
+    })?;
+    let reason = fields.parsed_required("reason", "text_invalid", |text| {
+        let is_good = text.chars().count() <= REASON_MOST && !text.chars().any(char::is_control);
+        is_good.then(|| text.to_owned()).ok_or(())
+    })?;
+    let items = items(&mut fields, &seen, amount)?;
+    fields.finish()?;
+
+    let lines: Vec<_> = items
+        .iter()
+        .map(|item| json!([item.sku, item.category, item.amount.minor()]))
+        .collect();
+    let fingerprint = digest(&json!([amount.minor(), lines, reason]).to_string());
+    for _ in 0..RACES_MOST {
+        let known = app.store.amendment(&seen, &name, &fingerprint).await;
+        let outcome = match known.map_err(unavailable)? {
+            Some(known) => known,
+            None => {
+                let amendment = Amendment {
+                    id: name.clone(),
+                    fingerprint: fingerprint.clone(),
+                    amount,
+                    commissions: rated(app, &seen, amount, &items).await?,
+                    reason: reason.clone(),
+                };
+                let amended = app.store.amend(&seen, &amendment, request.now).await;
+                amended.map_err(unavailable)?
+            }
+        };
+        match outcome {
+            Amended::Done(done) => {
+                return Ok(Response::json(StatusCode::OK, &shown(&done, caller)));
+            }
+            Amended::Before => return Ok(Response::json(StatusCode::OK, &shown(&seen, caller))),
+            Amended::Conflict => return Err(Problem::conflict("exists")),
+            Amended::Raced => seen = visible(app, caller, id, Action::DecideConversions).await?,
+        }
+    }
+    Err(Problem::unavailable())
+}
+
+/// The order's lines, whose exact sum the amount must be.
+fn items(fields: &mut Fields, seen: &Conversion, amount: Money) -> Result<Vec<Item>, Problem> {
+    let mut items = Vec::new();
+    let mut sum = Money::zero(seen.currency);
+    for mut item in fields.objects("items")?.unwrap_or_default() {
+        let sku = item.required("sku")?;
+        let category = item.text("category")?;
+        item.whole("quantity")?;
+        let amount = item.parsed_required("amount", "amount_invalid", |text| {
+            Money::parse(text, seen.currency)
+        })?;
+        item.finish()?;
+        sum = sum
+            .checked_add(amount)
+            .ok_or_else(|| Problem::invalid("items_total", "items"))?;
+        items.push(Item {
+            sku,
+            category,
+            amount,
+        });
+    }
+    if !items.is_empty() && sum != amount {
+        return Err(Problem::invalid("items_total", "items"));
+    }
+    Ok(items)
+}
+
+/// What each credit earns on the new value.
+async fn rated(
+    app: &App,
+    seen: &Conversion,
+    amount: Money,
+    items: &[Item],
+) -> Result<Vec<Money>, Problem> {
+    if matches!(seen.status, Status::Rejected | Status::Test) {
+        return Err(Problem::conflict("not_amendable"));
+    }
+    // Of an order without a value the whole or nothing is taken back.
+    let taken_back = match seen.amount {
+        Some(before) if !before.is_zero() => seen.refunded > amount.minor(),
+        _ => seen.refunded > 0,
+    };
+    if taken_back {
+        return Err(Problem::invalid("amend_below_reversed", "amount"));
+    }
+    if seen.credits.is_empty() {
+        return Ok(Vec::new());
+    }
+    let program = app
+        .store
+        .version::<Program>(seen.program.as_str(), seen.program_version)
+        .await
+        .map_err(unavailable)?
+        .ok_or_else(Problem::unavailable)?;
+    let lines: Vec<Line<'_>> = items
+        .iter()
+        .map(|item| Line {
+            sku: &item.sku,
+            category: item.category.as_deref(),
+            amount: item.amount,
+        })
+        .collect();
+    let mut commissions = Vec::with_capacity(seen.credits.len());
+    for credit in &seen.credits {
+        let sale = Sale {
+            at: seen.occurred_at,
+            goal: &seen.key.goal,
+            affiliate: &credit.affiliate,
+            group: credit.group.as_deref(),
+            customer: seen.facts["customer"].as_str().and_then(Customer::parse),
+            country: None,
+            coupon: None,
+            amount: Some(amount),
+            lines: &lines,
+        };
+        let earned = program.record.commission.commission(&sale, seen.rounding);
+        let earned = earned.map_err(|no| match no {
+            NoCommission::NoRule => Problem::refused("no_rule"),
+            NoCommission::AmountRequired => Problem::invalid("amount_required", "amount"),
+            NoCommission::TooLarge => Problem::invalid("amount_too_large", "amount"),
+        })?;
+        commissions.push(earned.amount);
+    }
+    Ok(commissions)
+}

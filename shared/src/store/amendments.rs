@@ -1,0 +1,147 @@
+//! Amendments: an order's new value, and the difference that it makes to what was earned.
+
+use jiff::Timestamp;
+
+use super::booking::{AMENDMENT, Booked};
+use super::conversions::{leg, partition, write};
+use super::schema::escaped;
+use super::transaction::{Write, number};
+use super::{Key, Row, Store, StoreError};
+use crate::conversion::{Conversion, Status};
+use crate::ledger::{Kind, Leg};
+use crate::money::Money;
+use crate::period::day_of;
+
+/// An order's new value, as its sender named the change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Amendment {
+    pub id: String,
+    /// Over what was asked, so that the same again is known.
+    pub fingerprint: String,
+    pub amount: Money,
+    /// What each credit earns on it, at the frozen terms.
+    pub commissions: Vec<Money>,
+    pub reason: String,
+}
+
+/// What became of an amendment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Amended {
+    Done(Box<Conversion>),
+    Before,
+    Conflict,
+    /// The conversion changed in between: judge again.
+    Raced,
+}
+
+fn key(conversion: &Conversion, id: &str) -> Key {
+    let goal = escaped(&conversion.key.goal);
+    Key::new(
+        partition(&conversion.key),
+        format!("{goal}#M#{}", escaped(id)),
+    )
+}
+
+/// The lines of what is earned more or less than before; an unchanged credit has none.
+fn differences(seen: &Conversion, next: &Conversion, id: &str, now: Timestamp) -> Vec<Leg> {
+    let source = format!("{}{AMENDMENT}{id}", seen.key.conversion_id());
+    let pairs = next.left().into_iter().zip(seen.left()).enumerate();
+    pairs
+        .filter_map(|(place, (after, before))| {
+            let change = after
+                .checked_sub(before)
+                .expect("two commissions differ by less than an amount can be");
+            let kind = if change.is_negative() {
+                Kind::Reversed
+            } else {
+                Kind::Earned
+            };
+            (!change.is_zero()).then(|| leg(next, place, kind, change, &source, now))
+        })
+        .collect()
+}
+
+impl Store {
+    /// Gives an order a new value: up is earned, down is reversed. `seen` is what it was judged
+    /// by, and no more than the new value may have been taken back of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn amend(
+        &self,
+        seen: &Conversion,
+        amendment: &Amendment,
+        now: Timestamp,
+    ) -> Result<Amended, StoreError> {
+        let mut next = seen.clone();
+        next.amount = Some(amendment.amount);
+        next.ver += 1;
+        for (credit, commission) in next.credits.iter_mut().zip(&amendment.commissions) {
+            credit.commission = *commission;
+        }
+        let is_booked = matches!(seen.status, Status::Approved | Status::Reversed);
+        if is_booked {
+            next.status = if next.refunded == next.whole() {
+                Status::Reversed
+            } else {
+                Status::Approved
+            };
+        }
+        let legs = if is_booked {
+            differences(seen, &next, &amendment.id, now)
+        } else {
+            Vec::new()
+        };
+        let guards = |_: &[jiff::civil::Date]| {
+            let row = Row::new(&key(seen, &amendment.id))
+                .text("fingerprint", &amendment.fingerprint)
+                .number("amount", amendment.amount.minor())
+                .text("reason", &amendment.reason)
+                .text("recorded_at", now.to_string());
+            let table = self.core();
+            let mut guards = vec![
+                Write::Add { table, row },
+                Write::Replace {
+                    table: self.core(),
+                    row: write(&next),
+                    condition: "ver = :seen".to_owned(),
+                    values: vec![(":seen".into(), number(seen.ver))],
+                },
+            ];
+            guards.extend(self.unapproved(Some(seen), &next, now));
+            guards
+        };
+        match self.book(guards, &legs, day_of(now)).await? {
+            Booked::Done(_) => Ok(Amended::Done(Box::new(next))),
+            Booked::Guarded(0, Some(standing)) => Ok(
+                if standing.get_text("fingerprint")? == amendment.fingerprint {
+                    Amended::Before
+                } else {
+                    Amended::Conflict
+                },
+            ),
+            Booked::Guarded(..) => Ok(Amended::Raced),
+        }
+    }
+
+    /// Whether an amendment of that id is known, and with the same content.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn amendment(
+        &self,
+        conversion: &Conversion,
+        id: &str,
+        fingerprint: &str,
+    ) -> Result<Option<Amended>, StoreError> {
+        let Some(row) = self.read(&key(conversion, id)).await? else {
+            return Ok(None);
+        };
+        let is_same = row.get_text("fingerprint")? == fingerprint;
+        Ok(Some(if is_same {
+            Amended::Before
+        } else {
+            Amended::Conflict
+        }))
+    }
+}
