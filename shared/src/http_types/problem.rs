@@ -15,7 +15,6 @@ pub struct Problem {
     pub status: StatusCode,
     /// Stable; programs branch on it.
     pub code: &'static str,
-    pub title: &'static str,
     pub field: Option<String>,
     pub detail: Option<String>,
     /// The days it is about.
@@ -27,14 +26,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem whose title is the status's own.
+    /// A problem; its title on the wire is the status's own.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str) -> Self {
-        let title = status.canonical_reason().unwrap_or("Problem");
         Self {
             status,
             code,
-            title,
             field: None,
             detail: None,
             days: Vec::new(),
@@ -127,7 +124,7 @@ impl Problem {
     pub fn to_json(&self) -> serde_json::Value {
         let mut body = json!({
             "type": format!("urn:clickledger:problem:{}", self.code),
-            "title": self.title,
+            "title": self.status.canonical_reason().unwrap_or("Problem"),
             "status": self.status.as_u16(),
             "code": self.code,
         });
