@@ -4,6 +4,7 @@
     reason = "a test's steps around its assertions fail it as well as they do"
 )]
 
+mod demo;
 mod process;
 
 use std::net::Ipv4Addr;

@@ -1,6 +1,7 @@
 //! Clickledger on one machine: all functions behind one front, on an embedded table.
 
 pub mod clock;
+pub mod demo;
 pub mod embedded;
 pub mod front;
 pub mod stack;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
-use clickledger::front;
 use clickledger::stack::{Stack, Start};
+use clickledger::{demo, front};
 use jiff::Timestamp;
 use shared::http_types::parse_instant;
 use tokio::net::TcpListener;
@@ -26,6 +26,19 @@ struct Options {
 enum Command {
     /// Serve everything on 127.0.0.1 until Ctrl-C (the default)
     Serve(Serve),
+    /// The demo that an empty data folder begins with
+    #[command(subcommand)]
+    Demo(Demo),
+}
+
+#[derive(Debug, Subcommand)]
+enum Demo {
+    /// Remove it with its table and clock; keys stay. Refused if you made merchants of your own
+    Remove {
+        /// Where the table, the keys and the clock live
+        #[arg(long, default_value = ".clickledger", value_name = "DIR")]
+        data: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -39,9 +52,12 @@ struct Serve {
     /// Keep nothing: all is gone at the end
     #[arg(long, conflicts_with = "data")]
     in_memory: bool,
-    /// Start empty; there is no demo to leave out yet, so every start does
+    /// Start empty: without it, an empty folder gets three shops and a season of business
     #[arg(long)]
     no_demo: bool,
+    /// Make the demo, print what it came to, and exit
+    #[arg(long, conflicts_with = "no_demo")]
+    once: bool,
     /// The first admin API key: 32 to 128 visible ASCII characters
     #[arg(long, value_name = "KEY")]
     admin_key: Option<String>,
@@ -59,6 +75,8 @@ struct Serve {
 const EXAMPLES: &str = "Examples:
   clickledger                                   serve on http://127.0.0.1:8787, data in .clickledger/
   clickledger --in-memory --port 0              try it out and leave nothing behind
+  clickledger --once --in-memory                the main job in one command: clicks to closed months
+  clickledger demo remove                       take the demo out again, keep the keys
   clickledger --now 2026-01-01T00:00:00Z        begin the books in the past; see POST /dev/clock";
 
 fn instant(text: &str) -> Result<Timestamp, String> {
@@ -70,10 +88,18 @@ async fn main() -> ExitCode {
     let options = Options::parse();
     let serve = match options.command {
         Some(Command::Serve(serve)) => serve,
+        Some(Command::Demo(Demo::Remove { data })) => {
+            let removed = demo::remove(&data).await;
+            return ended(removed.map_err(|error| error.to_string()));
+        }
         None => options.serve,
     };
     shared::lambda::logs("warn");
-    match run(&serve).await {
+    ended(run(&serve).await)
+}
+
+fn ended(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("clickledger: {why}");
@@ -94,13 +120,11 @@ async fn run(options: &Serve) -> Result<(), String> {
     let url = format!("http://127.0.0.1:{port}");
 
     let folder = (!options.in_memory).then_some(options.data.as_path());
-    if let Some(folder) = folder {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| format!("cannot make the folder `{}`: {error}", folder.display()))?;
-    }
+    let has_demo = prepare(options, folder)?;
+    let until = options.now.unwrap_or_else(now);
     let start = Start {
         folder,
-        now: options.now.unwrap_or_else(now),
+        now: if has_demo { demo::begins(until) } else { until },
         public_url: &url,
         admin_key: options.admin_key.as_deref(),
         has_schedule: !options.no_schedule,
@@ -112,6 +136,26 @@ async fn run(options: &Serve) -> Result<(), String> {
     stack.table.record(false);
     let stack = Arc::new(stack);
 
+    let served = tokio::spawn(front::serve(Arc::clone(&stack), listener, stop()));
+    let kept = Arc::clone(&stack);
+    tokio::spawn(async move { kept.clock.keep_on().await });
+    let made = if has_demo {
+        // Ctrl-C ends the front, and with it the demo.
+        let made = make_demo(&url, &admin_key, until).await;
+        if served.is_finished() {
+            return Ok(());
+        }
+        Some(made?)
+    } else {
+        None
+    };
+
+    if let Some(made) = &made {
+        tell_of_demo(made, folder, &url)?;
+    }
+    if options.once {
+        return stack.clock.keep().map_err(|error| error.to_string());
+    }
     println!("Clickledger serves on {url}");
     match folder {
         Some(folder) => println!("  data       {}", folder.display()),
@@ -119,6 +163,13 @@ async fn run(options: &Serve) -> Result<(), String> {
     }
     println!("  clock      {}", stack.clock.now());
     println!("  admin key  {admin_key}");
+    if let Some(made) = &made {
+        println!("  a link     {url}{}", made.link);
+        println!(
+            "  a sale     curl '{url}/postback?token={}&order_id=my-1&amount=49.99&click_id=<the id at the end of where the link leads>'",
+            made.token
+        );
+    }
     println!("  try        curl -H 'Authorization: Bearer {admin_key}' {url}/api/v1/merchants");
     println!("Ctrl-C ends it.");
     if let Some(file) = &options.ready_file {
@@ -126,13 +177,70 @@ async fn run(options: &Serve) -> Result<(), String> {
             .map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
     }
 
-    let (kept, scheduled) = (Arc::clone(&stack), Arc::clone(&stack));
-    tokio::spawn(async move { kept.clock.keep_on().await });
+    let scheduled = Arc::clone(&stack);
     tokio::spawn(async move { scheduled.keep_schedule().await });
-    front::serve(Arc::clone(&stack), listener, stop())
-        .await
-        .map_err(|error| error.to_string())?;
+    let served = served.await.map_err(|error| error.to_string())?;
+    served.map_err(|error| error.to_string())?;
     stack.clock.keep().map_err(|error| error.to_string())
+}
+
+/// What the demo came to, and where the last closed month's report is.
+fn tell_of_demo(made: &demo::Made, folder: Option<&Path>, url: &str) -> Result<(), String> {
+    let month = &made.report_month;
+    let report = match folder {
+        Some(folder) => {
+            let file = demo::finish(folder, made).map_err(|error| error.to_string())?;
+            file.display().to_string()
+        }
+        None => format!("GET {url}/api/v1/reports/payouts/{month}?format=csv"),
+    };
+    println!("{}\n  report       {report}\n", demo::told(&made.summary));
+    Ok(())
+}
+
+/// Makes the folder ready; whether the demo is to be made in it.
+fn prepare(options: &Serve, folder: Option<&Path>) -> Result<bool, String> {
+    let Some(folder) = folder else {
+        return Ok(!options.no_demo);
+    };
+    let failed =
+        |error: std::io::Error| format!("cannot make the folder `{}`: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let is_new = demo::is_new(folder).map_err(failed)?;
+    if options.once && !is_new {
+        let folder = folder.display();
+        return Err(format!(
+            "`{folder}` holds data already; use --in-memory, another --data, or `demo remove`"
+        ));
+    }
+    let has_demo = is_new && !options.no_demo;
+    if has_demo {
+        demo::begin(folder).map_err(failed)?;
+    }
+    Ok(has_demo)
+}
+
+/// Makes the demo, and shows how far it is.
+async fn make_demo(url: &str, admin_key: &str, until: Timestamp) -> Result<demo::Made, String> {
+    let (url, admin_key) = (url.to_owned(), admin_key.to_owned());
+    let bar = indicatif::ProgressBar::new(0);
+    if let Ok(style) = indicatif::ProgressStyle::with_template("making the demo: {bar:40} {msg}") {
+        bar.set_style(style);
+    }
+    if bar.is_hidden() {
+        eprintln!("making the demo (--no-demo starts empty)");
+    }
+    let made = tokio::task::spawn_blocking(move || {
+        let made = demo::make(&url, &admin_key, until, |done, all| {
+            bar.set_length(all);
+            bar.set_position(done);
+            bar.set_message(format!("day {done} of {all}"));
+        });
+        bar.finish_and_clear();
+        made
+    });
+    let made = made.await.map_err(|error| error.to_string())?;
+    made.map_err(|error| format!("the demo could not be made: {error}"))
 }
 
 /// Written whole: whoever waits for the file never reads half of it.

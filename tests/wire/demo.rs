@@ -1,0 +1,64 @@
+//! The demo as a process: made once, said on the terminal, kept, and taken out again.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use shared::report::sha256;
+
+use crate::binary;
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(binary("clickledger"));
+    command.args(arguments).arg("--data").arg(folder);
+    command.output().unwrap()
+}
+
+#[test]
+fn the_demo_is_made_in_one_command_and_removed_by_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let once = ["--once", "--port", "0", "--now", "2026-10-05T12:00:00Z"];
+
+    // Somebody loses patience with the first one.
+    let mut command = Command::new(binary("clickledger"));
+    command.args(once).arg("--data").arg(data);
+    let mut cut = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let marker = data.join("demo-unfinished");
+    while !marker.exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    cut.kill().unwrap();
+    cut.wait().unwrap();
+
+    let made = run(data, &once);
+    let told = String::from_utf8(made.stdout).unwrap();
+    assert!(made.status.success(), "{told}");
+    assert!(!marker.exists());
+    for line in [
+        "clicks",
+        "conversions",
+        "reversals",
+        "payouts",
+        "2026-08 is closed",
+    ] {
+        assert!(told.contains(line), "no `{line}` in {told}");
+    }
+    let report = std::fs::read(data.join("payouts-house-2026-09.csv")).unwrap();
+    let digest = format!("2026-09 is closed, sha256 {}", sha256(&report));
+    assert!(told.contains(&digest), "{told}");
+
+    let again = run(data, &once);
+    assert_eq!(again.status.code(), Some(2));
+    let keys = std::fs::read(data.join("keys.json")).unwrap();
+    let removed = run(data, &["demo", "remove"]);
+    assert!(removed.status.success(), "{removed:?}");
+    assert!(!data.join("tables.sqlite").exists() && !data.join("clock").exists());
+    assert_eq!(std::fs::read(data.join("keys.json")).unwrap(), keys);
+    assert_eq!(run(data, &["demo", "remove"]).status.code(), Some(2));
+}
