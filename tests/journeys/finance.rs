@@ -60,6 +60,14 @@ async fn raw(world: &World, month: &str) -> (Vec<u8>, String) {
     (response.body.to_vec(), etag)
 }
 
+/// Nothing differs from the ledger.
+async fn reconciled(world: &World) -> Value {
+    let books = world.get("reports/reconciliation").await;
+    assert_eq!(books.status, 200, "{books:?}");
+    assert_eq!(books.body["differences"], json!([]));
+    books.body
+}
+
 async fn only_payout(world: &World) -> Value {
     let payouts = world.get("payouts").await;
     assert_eq!(payouts.status, 200, "{payouts:?}");
@@ -137,6 +145,7 @@ async fn a_payout_is_sent_arrives_comes_back_and_is_paid_again() {
     assert_eq!(payouts["items"][0]["amount"], "8.00");
     assert_eq!(world.balance("anna").await["in_payout"], "8.00");
     world.turn_to("2026-07-01T01:00:00Z").await;
+    reconciled(&world).await;
     assert_eq!(
         columns(&report(&world, "2026-06").await, "anna"),
         "0.00 8.00 0.00 0.00 0.00 16.00 8.00 0.00 8.00 0.00 0.00 n=2"
@@ -328,6 +337,8 @@ async fn a_month_is_prepared_by_one_approved_by_another_closed_and_never_moves()
         assert_eq!(world.postback(late).await.status, 200);
     }
     world.turn_to("2026-07-03T01:00:00Z").await;
+    let books = reconciled(&world).await;
+    assert_eq!(books["conversions"], 1_003);
     assert_eq!(raw(&world, "2026-06").await, (bytes, etag));
     assert_eq!(report(&world, "2026-06").await, june);
     assert_eq!(
@@ -424,5 +435,73 @@ async fn whoever_is_not_of_finance_sees_no_report_and_moves_no_payout() {
             statuses.push(response.status.as_u16());
         }
         assert_eq!(statuses, expected, "{role}");
+    }
+}
+
+#[tokio::test]
+async fn a_cent_that_is_not_in_the_ledger_is_found_and_keeps_the_month_open() {
+    let world = june().await;
+    world.turn_to("2026-07-01T01:00:00Z").await;
+    reconciled(&world).await;
+    let client = world.stack.table.client("setup");
+    for (pk, sk, attribute, found) in [
+        ("A#anna", "house#EUR", "carry", vec!["carry"]),
+        ("A#anna", "house#EUR", "sent", vec!["payouts sent"]),
+        (
+            "B#2026-07-28#",
+            "house#anna#EUR#00",
+            "earned",
+            vec!["bucket of 2026-07-28 earned"],
+        ),
+        (
+            "M#house#2026-06#",
+            "anna#EUR",
+            "reversed",
+            vec!["2026-06 reversed"],
+        ),
+        ("C#shop#H-2", "sale", "refunded", vec!["conversion"]),
+    ] {
+        let pocket = shared::ledger::Pocket {
+            payer: shared::ids::PayerId::house(),
+            affiliate: shared::ids::AffiliateId::parse("anna").unwrap(),
+            currency: shared::money::Currency::parse("EUR").unwrap(),
+        };
+        let pk = match pk.strip_suffix('#') {
+            Some(_) => format!("{pk}{:02}", pocket.shard()),
+            None => pk.to_owned(),
+        };
+        let by = if attribute == "refunded" { 300 } else { 1 };
+        for change in [by, -by] {
+            let text = aws_sdk_dynamodb::types::AttributeValue::S;
+            client
+                .update_item()
+                .table_name(clickledger::tables::names().core)
+                .key("pk", text(pk.clone()))
+                .key("sk", text(sk.to_owned()))
+                .update_expression(format!("ADD {attribute} :change"))
+                .expression_attribute_values(
+                    ":change",
+                    aws_sdk_dynamodb::types::AttributeValue::N(change.to_string()),
+                )
+                .send()
+                .await
+                .unwrap();
+            if change < 0 {
+                continue;
+            }
+            let books = world.get("reports/reconciliation").await.body;
+            let differences = books["differences"].as_array().unwrap();
+            let named: Vec<&str> = differences
+                .iter()
+                .map(|difference| difference["what"].as_str().unwrap())
+                .collect();
+            assert_eq!(named.len(), found.len(), "{pk} {attribute}: {books}");
+            assert!(named[0].starts_with(found[0]), "{pk} {attribute}: {books}");
+            if attribute == "reversed" {
+                let refused = world.post("periods/2026-06/prepare", json!({})).await;
+                assert_eq!(code(&refused), (409, "books_differ"));
+            }
+        }
+        reconciled(&world).await;
     }
 }

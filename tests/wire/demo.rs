@@ -53,6 +53,13 @@ fn the_demo_is_made_in_one_command_and_removed_by_another() {
     let digest = format!("2026-09 is closed, sha256 {}", sha256(&report));
     assert!(told.contains(&digest), "{told}");
 
+    let books = run(data, &["reconcile"]);
+    let agreed = String::from_utf8(books.stdout).unwrap();
+    assert!(
+        books.status.success() && agreed.contains("all agrees"),
+        "{agreed}"
+    );
+
     let again = run(data, &once);
     assert_eq!(again.status.code(), Some(2));
     let keys = std::fs::read(data.join("keys.json")).unwrap();

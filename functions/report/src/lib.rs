@@ -2,6 +2,7 @@
 
 mod figures;
 mod periods;
+mod reconcile;
 mod reports;
 
 use http::Method;
@@ -24,6 +25,10 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
         ["reports", "payouts", month] => {
             only(request, Method::GET, "GET")?;
             reports::payouts(app, request, &caller, month).await
+        }
+        ["reports", "reconciliation"] => {
+            only(request, Method::GET, "GET")?;
+            reconcile::reconciliation(app, request, &caller).await
         }
         ["periods"] => {
             only(request, Method::GET, "GET")?;

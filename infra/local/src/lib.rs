@@ -4,5 +4,6 @@ pub mod clock;
 pub mod demo;
 pub mod embedded;
 pub mod front;
+pub mod reconcile;
 pub mod stack;
 pub mod tables;

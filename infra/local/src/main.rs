@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use clickledger::stack::{Stack, Start};
-use clickledger::{demo, front};
+use clickledger::{demo, front, reconcile};
 use jiff::Timestamp;
 use shared::http_types::parse_instant;
 use tokio::net::TcpListener;
@@ -26,6 +26,12 @@ struct Options {
 enum Command {
     /// Serve everything on 127.0.0.1 until Ctrl-C (the default)
     Serve(Serve),
+    /// Add the ledger's lines up by themselves, and compare all that was derived from them
+    Reconcile {
+        /// Where the table, the keys and the clock live
+        #[arg(long, default_value = ".clickledger", value_name = "DIR")]
+        data: PathBuf,
+    },
     /// The demo that an empty data folder begins with
     #[command(subcommand)]
     Demo(Demo),
@@ -76,6 +82,7 @@ const EXAMPLES: &str = "Examples:
   clickledger                                   serve on http://127.0.0.1:8787, data in .clickledger/
   clickledger --in-memory --port 0              try it out and leave nothing behind
   clickledger --once --in-memory                the main job in one command: clicks to closed months
+  clickledger reconcile                         exit status 1 if one minor unit differs
   clickledger demo remove                       take the demo out again, keep the keys
   clickledger --now 2026-01-01T00:00:00Z        begin the books in the past; see POST /dev/clock";
 
@@ -88,6 +95,13 @@ async fn main() -> ExitCode {
     let options = Options::parse();
     let serve = match options.command {
         Some(Command::Serve(serve)) => serve,
+        Some(Command::Reconcile { data }) => {
+            return match reconcile::reconcile(&data, now()).await {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::FAILURE,
+                Err(why) => ended(Err(why)),
+            };
+        }
         Some(Command::Demo(Demo::Remove { data })) => {
             let removed = demo::remove(&data).await;
             return ended(removed.map_err(|error| error.to_string()));
