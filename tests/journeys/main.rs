@@ -6,6 +6,7 @@
 
 mod finance;
 mod money;
+mod races;
 mod refusals;
 mod roles;
 mod setup;

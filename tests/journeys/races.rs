@@ -1,0 +1,474 @@
+//! Who comes first, where many come at once: senders, credits, approvals, and the day's close.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use clickledger::embedded::{Cut, Fault, Faults};
+use serde_json::{Value, json};
+use shared::ids::{AffiliateId, PayerId};
+use shared::ledger::Pocket;
+use shared::money::Currency;
+use tests::{Answer, World};
+use tokio::sync::Barrier;
+
+const START: &str = "2026-07-01T10:00:00Z";
+
+/// Enough for any of the faults below: whoever asks so often asks for something that hangs.
+const TRIES_MOST: usize = 300;
+
+/// What one sender learns: the answer, and whether an earlier one was "outcome unknown".
+struct Told {
+    answer: Answer,
+    was_unknown: bool,
+}
+
+impl Told {
+    fn is_created(&self) -> bool {
+        self.answer.body["result"] == "created"
+    }
+}
+
+/// Sends the same again for as long as the outcome is unknown.
+async fn until_known<F: Future<Output = Answer>>(send: impl Fn() -> F) -> Told {
+    let mut was_unknown = false;
+    for _ in 0..TRIES_MOST {
+        let answer = send().await;
+        if answer.status != 503 {
+            assert_eq!(answer.status, 200, "{answer:?}");
+            return Told {
+                answer,
+                was_unknown,
+            };
+        }
+        was_unknown = true;
+    }
+    panic!("the outcome stays unknown");
+}
+
+async fn post_until_known(world: &World, sale: &Value) -> Told {
+    until_known(|| world.postback(sale.clone())).await
+}
+
+async fn ask_until_known(world: &World, path: &str, body: &Value) -> Value {
+    let told = until_known(|| world.post(path, body.clone())).await;
+    told.answer.body
+}
+
+fn cents(amount: &Value) -> i64 {
+    let text = amount.as_str().unwrap_or_else(|| panic!("{amount}"));
+    text.replace('.', "").parse().unwrap()
+}
+
+fn move_clock(world: &World, now: &str) {
+    world.stack.clock.move_to(now.parse().unwrap()).unwrap();
+}
+
+async fn with_affiliate(world: &World, name: &str, payout: Value) {
+    let affiliate = json!({
+        "id": name, "name": name, "email": "x@example.com", "country": "DE", "payout": payout,
+    });
+    world.made("affiliates", affiliate).await;
+    for program in ["shoes", "hats"] {
+        let slug = format!("{name}-{program}");
+        let link = json!({"slug": slug, "program": program, "affiliate": name});
+        if world.get(&format!("programs/{program}")).await.status == 200 {
+            world.made("links", link).await;
+        }
+    }
+}
+
+/// What the ledger's own lines of an affiliate come to, and how many orders they are of.
+async fn ledger(world: &World, affiliate: &str) -> (i64, usize) {
+    let pocket = Pocket {
+        payer: PayerId::house(),
+        affiliate: AffiliateId::parse(affiliate).unwrap(),
+        currency: Currency::parse("EUR").unwrap(),
+    };
+    let lines = world.stack.app.store.entries(&pocket, 1, ..).await.unwrap();
+    let earned = lines.iter().filter(|line| line.is_conversion());
+    let sources: Vec<&str> = earned.map(|line| line.source.as_str()).collect();
+    let different: BTreeSet<&&str> = sources.iter().collect();
+    assert_eq!(different.len(), sources.len(), "an order has two lines");
+    let sum = lines.iter().map(|line| line.effect.minor()).sum();
+    (sum, sources.len())
+}
+
+/// Two hundred orders, each told of by eight senders at once, on four threads, with one answer in
+/// ten lost after the write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_order_of_many_is_created_once_however_many_tell_of_it() {
+    const ORDERS: usize = 200;
+    const SENDERS: usize = 8;
+    let world = Arc::new(World::with_shop(START).await);
+    let click_id = world.click("anna-shoes").await;
+    world.stack.table.record(false);
+    world.stack.table.set_faults(
+        Faults::seeded(11)
+            .with(Fault::AnswerLost, 100)
+            .with(Fault::Conflict, 30),
+    );
+    let barrier = Arc::new(Barrier::new(ORDERS * SENDERS));
+    let mut senders = Vec::new();
+    for number in 0..ORDERS * SENDERS {
+        let order = number % ORDERS;
+        let sale = json!({"click_id": click_id, "order_id": format!("A-{order}"), "amount": "10"});
+        let (world, barrier) = (Arc::clone(&world), Arc::clone(&barrier));
+        senders.push(tokio::spawn(async move {
+            barrier.wait().await;
+            (order, post_until_known(&world, &sale).await)
+        }));
+    }
+    let mut told: BTreeMap<usize, Vec<Told>> = BTreeMap::new();
+    for sender in senders {
+        let (order, answer) = sender.await.unwrap();
+        told.entry(order).or_default().push(answer);
+    }
+    let injected = world.stack.table.faults_injected();
+    assert!(injected[&Fault::AnswerLost] > 1_000, "{injected:?}");
+    world.stack.table.set_faults(Faults::none());
+
+    for (order, told) in &told {
+        let created = told.iter().filter(|told| told.is_created()).count();
+        // Whoever made the order may have had no answer in all of our own repeats; then its 503
+        // said so, and its next post finds the order recorded.
+        let is_lost = told.iter().any(|told| told.was_unknown);
+        assert!(
+            created == 1 || (created == 0 && is_lost),
+            "{order}: {created}"
+        );
+        let commissions: BTreeSet<String> = told
+            .iter()
+            .map(|told| told.answer.body["commissions"].to_string())
+            .collect();
+        assert_eq!(commissions.len(), 1, "{order}: {commissions:?}");
+    }
+    assert_eq!(ledger(&world, "anna").await, (20_000, ORDERS));
+    assert_eq!(world.balance("anna").await["on_hold"], "200.00");
+}
+
+/// The first post knew nobody to credit; then the clicks of two affiliates come at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_order_that_nobody_was_credited_with_is_credited_to_one_of_two() {
+    const ORDERS: i64 = 12;
+    let world = Arc::new(World::with_shop(START).await);
+    let daily = json!({"currency": "EUR", "method": "manual", "schedule": "daily"});
+    with_affiliate(&world, "bert", daily).await;
+    let clicks = [
+        world.click("anna-shoes").await,
+        world.click("bert-shoes").await,
+    ];
+    for order in 0..ORDERS {
+        let bare = json!({"order_id": order.to_string(), "program": "shoes", "amount": "10"});
+        assert_eq!(world.postback(bare).await.body["status"], "unattributed");
+    }
+    world.stack.table.set_faults(
+        Faults::seeded(3)
+            .with(Fault::AnswerLost, 30)
+            .with(Fault::Conflict, 100),
+    );
+    let barrier = Arc::new(Barrier::new(8));
+    let mut created = 0;
+    for order in 0..ORDERS {
+        let senders: Vec<_> = (0..8)
+            .map(|number| {
+                let (world, barrier) = (Arc::clone(&world), Arc::clone(&barrier));
+                let click = &clicks[number % 2];
+                let sale =
+                    json!({"click_id": click, "order_id": order.to_string(), "amount": "10"});
+                tokio::spawn(async move {
+                    barrier.wait().await;
+                    post_until_known(&world, &sale).await
+                })
+            })
+            .collect();
+        let mut credits = BTreeSet::new();
+        for sender in senders {
+            let told = sender.await.unwrap();
+            created += i64::from(told.is_created());
+            credits.insert(told.answer.body["commissions"].to_string());
+            assert_eq!(told.answer.body["status"], "approved");
+        }
+        assert_eq!(credits.len(), 1, "order {order}: {credits:?}");
+    }
+    world.stack.table.set_faults(Faults::none());
+    assert_eq!(created, ORDERS);
+    let mut sum = 0;
+    for affiliate in ["anna", "bert"] {
+        let (earned, orders) = ledger(&world, affiliate).await;
+        assert_eq!(usize::try_from(earned).unwrap(), 100 * orders);
+        // Nothing at all where the other one always came first.
+        if orders > 0 {
+            let balance = world.balance(affiliate).await;
+            assert_eq!(cents(&balance["on_hold"]), earned);
+        }
+        sum += earned;
+    }
+    assert_eq!(sum, 100 * ORDERS);
+}
+
+/// Affiliates with every kind of carry, and a program whose commissions wait for approval.
+async fn busy_shop(now: &str) -> World {
+    let world = World::with_shop(now).await;
+    let hats = json!({
+        "id": "hats", "merchant": "shop", "name": "Hats", "currency": "EUR", "hold_days": 0,
+        "destination": "https://shop.example/", "status": "active", "override": "a test",
+        "approval": "manual", "commission": [{"type": "percent", "percent": "7"}],
+    });
+    world.made("programs", hats).await;
+    let anna = json!({"slug": "anna-hats", "program": "hats", "affiliate": "anna"});
+    world.made("links", anna).await;
+    for (name, minimum, schedule) in [
+        ("bert", "0", "daily"),
+        ("cleo", "50", "daily"),
+        ("dora", "0", "monthly"),
+    ] {
+        let payout = json!({
+            "currency": "EUR", "method": "manual", "schedule": schedule,
+            "minimum": {"EUR": minimum},
+        });
+        with_affiliate(&world, name, payout).await;
+    }
+    with_affiliate(&world, "emil", Value::Null).await;
+    world
+}
+
+const AFFILIATES: [&str; 5] = ["anna", "bert", "cleo", "dora", "emil"];
+
+/// What becomes of an order after its first post.
+#[derive(Clone, Copy)]
+enum Fate {
+    Booked,
+    /// Told of days after it happened: its payable day is past.
+    ToldLate,
+    Approved,
+    /// Left waiting: somebody else approves it while the next day closes.
+    ApprovedLate,
+    RefundedInPart,
+}
+
+const FATES: [Fate; 5] = [
+    Fate::Booked,
+    Fate::ToldLate,
+    Fate::Approved,
+    Fate::ApprovedLate,
+    Fate::RefundedInPart,
+];
+
+/// What an affiliate gets from one order, in cents, once the sender knows it.
+struct Earned {
+    affiliate: &'static str,
+    cents: i64,
+    /// Where it is approved, if it still waits for that.
+    waits: Option<String>,
+}
+
+async fn order(
+    world: &World,
+    affiliate: &'static str,
+    clicks: &BTreeMap<String, String>,
+    name: &str,
+    fate: Fate,
+) -> Earned {
+    let program = match fate {
+        Fate::Approved | Fate::ApprovedLate => "hats",
+        _ => "shoes",
+    };
+    let click = &clicks[&format!("{affiliate}-{program}")];
+    let mut sale = json!({"click_id": click, "order_id": name, "amount": "9.99"});
+    if matches!(fate, Fate::ToldLate) {
+        sale["occurred_at"] = json!("2026-07-01T00:30:00Z");
+    }
+    let told = post_until_known(world, &sale).await.answer.body;
+    let mut earned = Earned {
+        affiliate,
+        cents: cents(&told["commissions"][0]["amount"]),
+        waits: None,
+    };
+    let conversion = told["conversion"].as_str().unwrap();
+    let approve = format!("conversions/{conversion}/approve");
+    match fate {
+        Fate::Booked | Fate::ToldLate => {}
+        Fate::Approved => drop(ask_until_known(world, &approve, &json!({})).await),
+        Fate::ApprovedLate => earned.waits = Some(approve),
+        Fate::RefundedInPart => {
+            let part = json!({"order_id": name, "reversal_id": "part", "amount": "3.33"});
+            let reversed = until_known(|| world.reversal(part.clone())).await;
+            earned.cents += -cents(&reversed.answer.body["reversed"][0]["amount"]);
+        }
+    }
+    earned
+}
+
+/// Asks for a day's run again until it is done.
+async fn run(world: &World, day: &str) -> Value {
+    ask_until_known(world, "payout-runs", &json!({ "day": day })).await
+}
+
+/// All that was earned is carried or paid, to the cent, and nothing waits for a run that was.
+async fn check_nothing_is_stranded(world: &World, expected: &BTreeMap<&str, i64>) {
+    for (affiliate, expected) in expected {
+        let balance = world.balance(affiliate).await;
+        let [on_hold, payable, in_payout] =
+            ["on_hold", "payable", "in_payout"].map(|name| cents(&balance[name]));
+        assert_eq!(on_hold, 0, "{affiliate}: {balance}");
+        assert_eq!(payable + in_payout, *expected, "{affiliate}: {balance}");
+        let list = format!("payouts?affiliate={affiliate}&limit=200");
+        let payouts = world.get(&list).await.body;
+        let paid: i64 = payouts["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|payout| cents(&payout["amount"]))
+            .sum();
+        assert_eq!(paid, in_payout, "{affiliate}");
+        // The ledger's lines hold what was paid too.
+        assert_eq!(ledger(world, affiliate).await.0, payable, "{affiliate}");
+    }
+}
+
+/// Sales, late sales, approvals and refunds go on while a day ends and three clerks ask for its
+/// run; every call may meet trouble.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn bookings_that_race_the_close_of_a_day_strand_nothing() {
+    const ORDERS: usize = 50;
+    let world = Arc::new(busy_shop("2026-07-01T00:00:00Z").await);
+    world.stack.table.record(false);
+    let mut clicks = BTreeMap::new();
+    for affiliate in AFFILIATES {
+        for program in ["shoes", "hats"] {
+            let slug = format!("{affiliate}-{program}");
+            clicks.insert(slug.clone(), world.click(&slug).await);
+        }
+    }
+    let clicks = Arc::new(clicks);
+    let mut expected: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut waiting: Vec<String> = Vec::new();
+    for day in 1..=4_u64 {
+        let (today, tomorrow) = (
+            format!("2026-07-{day:02}"),
+            format!("2026-07-{:02}", day + 1),
+        );
+        move_clock(&world, &format!("{today}T23:59:00Z"));
+        world.stack.table.set_faults(
+            Faults::seeded(day)
+                .with(Fault::AnswerLost, 20)
+                .with(Fault::RequestLost, 20)
+                .with(Fault::LateRepeat, 20)
+                .with(Fault::Conflict, 20)
+                .with(Fault::ServerError, 10),
+        );
+        let barrier = Arc::new(Barrier::new(ORDERS + waiting.len() + 4));
+        let mut approvals = Vec::new();
+        for approve in waiting.drain(..) {
+            let (world, barrier) = (Arc::clone(&world), Arc::clone(&barrier));
+            approvals.push(tokio::spawn(async move {
+                barrier.wait().await;
+                ask_until_known(&world, &approve, &json!({})).await
+            }));
+        }
+        let mut orders = Vec::new();
+        for number in 0..ORDERS {
+            let (world, barrier, clicks) = (
+                Arc::clone(&world),
+                Arc::clone(&barrier),
+                Arc::clone(&clicks),
+            );
+            orders.push(tokio::spawn(async move {
+                barrier.wait().await;
+                let affiliate = AFFILIATES[number % AFFILIATES.len()];
+                let fate = FATES[number / AFFILIATES.len() % FATES.len()];
+                order(&world, affiliate, &clicks, &format!("{day}-{number}"), fate).await
+            }));
+        }
+        let mut clerks = Vec::new();
+        for number in 0..3 {
+            let (world, barrier) = (Arc::clone(&world), Arc::clone(&barrier));
+            let (today, tomorrow) = (today.clone(), tomorrow.clone());
+            clerks.push(tokio::spawn(async move {
+                barrier.wait().await;
+                // Others go first for a moment; then the first clerk's clock strikes midnight.
+                for _ in 0..200 * day {
+                    tokio::task::yield_now().await;
+                }
+                if number == 0 {
+                    move_clock(&world, &format!("{tomorrow}T00:00:00Z"));
+                }
+                while !world.stack.clock.now().to_string().starts_with(&tomorrow) {
+                    tokio::task::yield_now().await;
+                }
+                run(&world, &today).await
+            }));
+        }
+        barrier.wait().await;
+        for order in orders {
+            let earned = order.await.unwrap();
+            *expected.entry(earned.affiliate).or_default() += earned.cents;
+            waiting.extend(earned.waits);
+        }
+        for approval in approvals {
+            assert_eq!(approval.await.unwrap()["status"], "approved");
+        }
+        let mut answers = BTreeSet::new();
+        for clerk in clerks {
+            answers.insert(clerk.await.unwrap().to_string());
+        }
+        world.stack.table.set_faults(Faults::none());
+        answers.insert(run(&world, &today).await.to_string());
+        assert_eq!(answers.len(), 1, "{answers:#?}");
+    }
+    let injected = world.stack.table.faults_injected();
+    assert_eq!(injected.len(), 5, "{injected:?}");
+
+    assert_eq!(waiting.len(), ORDERS / FATES.len());
+    for approve in waiting {
+        ask_until_known(&world, &approve, &json!({})).await;
+    }
+    move_clock(&world, "2026-07-06T00:00:00Z");
+    run(&world, "2026-07-05").await;
+    check_nothing_is_stranded(&world, &expected).await;
+}
+
+/// A post is cut off at its n-th call, just before midnight; the sender repeats it on the next
+/// day, while the run of the day before is made.
+#[tokio::test]
+async fn a_retry_over_midnight_is_booked_once_and_paid() {
+    let world = World::with_shop("2026-07-01T00:00:00Z").await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = |name: String| json!({"click_id": click_id, "order_id": name, "amount": "10"});
+    let before = world.stack.table.call_count();
+    post_until_known(&world, &sale("first".to_owned())).await;
+    let calls = world.stack.table.call_count() - before;
+    assert!(calls > 8, "{calls}");
+
+    let mut orders = 1;
+    let mut day = 1;
+    for call in 0..calls {
+        for when in [Cut::Before, Cut::After] {
+            let today =
+                jiff::civil::date(2026, 7, 1).saturating_add(jiff::Span::new().days(day - 1));
+            let tomorrow = today.tomorrow().unwrap();
+            // Not the last second: the clock runs on while the post is repeated inside.
+            move_clock(&world, &format!("{today}T23:59:00Z"));
+            world.stack.table.cut_at(call, when);
+            let sale = sale(format!("{call} {when:?}"));
+            let cut = world.postback(sale.clone()).await;
+            assert!(matches!(cut.status, 200 | 503), "{cut:?}");
+            world.stack.table.mend();
+
+            move_clock(&world, &format!("{tomorrow}T00:00:00Z"));
+            world.stack.table.set_faults(Faults::seeded(call));
+            let today = today.to_string();
+            tokio::join!(post_until_known(&world, &sale), run(&world, &today));
+            world.stack.table.set_faults(Faults::none());
+            orders += 1;
+            day += 1;
+        }
+    }
+    let last = jiff::civil::date(2026, 7, 1).saturating_add(jiff::Span::new().days(day - 1));
+    move_clock(&world, &format!("{}T00:00:00Z", last.tomorrow().unwrap()));
+    run(&world, &last.to_string()).await;
+    let (_, lines) = ledger(&world, "anna").await;
+    assert_eq!(lines, orders);
+    let earned = 100 * i64::try_from(orders).unwrap();
+    check_nothing_is_stranded(&world, &BTreeMap::from([("anna", earned)])).await;
+}
