@@ -1,7 +1,10 @@
 //! Who comes first, where many come at once: senders, credits, approvals, and the day's close.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use clickledger::embedded::{Cut, Fault, Faults};
 use serde_json::{Value, json};
@@ -471,4 +474,55 @@ async fn a_retry_over_midnight_is_booked_once_and_paid() {
     assert_eq!(lines, orders);
     let earned = 100 * i64::try_from(orders).unwrap();
     check_nothing_is_stranded(&world, &BTreeMap::from([("anna", earned)])).await;
+}
+
+/// Goes on with a task for so many steps: every call to the table is one at least.
+async fn go_on<F: Future>(mut task: std::pin::Pin<&mut F>, steps: usize) -> Option<F::Output> {
+    for _ in 0..steps {
+        let step = poll_fn(|context| Poll::Ready(task.as_mut().poll(context))).await;
+        if let Poll::Ready(output) = step {
+            return Some(output);
+        }
+    }
+    None
+}
+
+/// One clerk's run is overtaken by another's, and that one dies on its way, a little later each
+/// day. Whoever is left must not call the day done while an account waits to be settled.
+#[tokio::test]
+async fn a_run_that_overtakes_another_and_dies_strands_nothing() {
+    let world = busy_shop("2026-07-01T00:00:00Z").await;
+    world.stack.table.record(false);
+    let mut expected: BTreeMap<&str, i64> = BTreeMap::new();
+    let first = jiff::civil::date(2026, 7, 1);
+    let days = 40;
+    for number in 0..days {
+        let today = first.saturating_add(jiff::Span::new().days(number));
+        for affiliate in AFFILIATES {
+            let click_id = world.click(&format!("{affiliate}-shoes")).await;
+            let name = format!("{today} {affiliate}");
+            let sale = json!({"click_id": click_id, "order_id": name, "amount": "10"});
+            post_until_known(&world, &sale).await;
+            *expected.entry(affiliate).or_default() += 100;
+        }
+        let tomorrow = today.tomorrow().unwrap();
+        move_clock(&world, &format!("{tomorrow}T00:00:00Z"));
+
+        let day = json!({"day": today.to_string()});
+        let mut slow = pin!(world.post("payout-runs", day.clone()));
+        assert!(go_on(slow.as_mut(), 12).await.is_none());
+        {
+            let overtaking = pin!(world.post("payout-runs", day.clone()));
+            let steps = usize::try_from(number).unwrap() * 8;
+            go_on(overtaking, steps).await;
+        }
+        let slow = slow.await;
+        assert!(matches!(slow.status, 200 | 503), "{slow:?}");
+        let done = run(&world, &today.to_string()).await;
+        assert_eq!(done["buckets"], 5, "{done}");
+        if slow.status == 200 {
+            assert_eq!(slow.body, done);
+        }
+    }
+    check_nothing_is_stranded(&world, &expected).await;
 }

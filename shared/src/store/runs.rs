@@ -178,11 +178,11 @@ impl Store {
             .collect::<Result<_, _>>()?)
     }
 
-    /// Closes a bucket for this epoch and reads it then, and not before. None if it is drained
-    /// or a later epoch has it.
+    /// Closes a bucket for this epoch and reads it then, and not before. None if it is drained.
     ///
     /// # Errors
-    /// [`StoreError`]
+    /// [`StoreError::Contended`] if a later epoch has it: whoever was overtaken cannot know whether
+    /// that run lives to drain it, and must not call the day done. Others as usual.
     pub async fn close_bucket(
         &self,
         open: &Bucket,
@@ -206,7 +206,11 @@ impl Store {
         };
         let is_ours = row.get_number_if("epoch")? == Some(epoch);
         let bucket = bucket(&row, open.day)?;
-        Ok((is_ours && bucket.state == State::Closed).then_some(bucket))
+        match bucket.state {
+            State::Drained => Ok(None),
+            State::Closed if is_ours => Ok(Some(bucket)),
+            State::Closed | State::Open => Err(StoreError::Contended),
+        }
     }
 
     /// An account; a new one is empty.
