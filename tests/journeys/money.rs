@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use clickledger::embedded::{Cut, Fault, Faults};
+use clickledger::embedded::{Fault, Faults};
 use serde_json::{Value, json};
 use tests::{Answer, World};
 use tokio::sync::Barrier;
@@ -296,79 +296,6 @@ async fn a_hundred_posts_at_once_pay_once() {
     );
     world.turn_to("2026-07-02T01:00:00Z").await;
     assert_eq!(world.balance("anna").await["in_payout"], "1.00");
-}
-
-/// Three affiliates: one in debt, one under its minimum, one to be paid.
-async fn before_a_run() -> World {
-    let world = World::with_shop(START).await;
-    for (name, minimum) in [("bob", "0"), ("cleo", "50")] {
-        let payout = json!({"currency": "EUR", "method": "manual", "schedule": "daily", "minimum": {"EUR": minimum}});
-        let affiliate = json!({"id": name, "name": name, "email": "x@example.com", "country": "DE", "payout": payout});
-        world.made("affiliates", affiliate).await;
-        let slug = format!("{name}-shoes");
-        world
-            .made(
-                "links",
-                json!({"slug": slug, "program": "shoes", "affiliate": name}),
-            )
-            .await;
-    }
-    for name in ["anna", "bob", "cleo"] {
-        let click_id = world.click(&format!("{name}-shoes")).await;
-        world
-            .postback(json!({"click_id": click_id, "order_id": name, "amount": "100"}))
-            .await;
-    }
-    world.turn_to("2026-07-02T02:00:00Z").await;
-    world.reversal(json!({"order_id": "bob"})).await;
-    let click_id = world.click("anna-shoes").await;
-    world
-        .postback(json!({"click_id": click_id, "order_id": "more", "amount": "10"}))
-        .await;
-    world
-}
-
-async fn after_a_run(world: &World) -> Vec<Value> {
-    let mut seen = vec![run(world, "2026-07-02").await];
-    for name in ["anna", "bob", "cleo"] {
-        seen.push(world.balance(name).await);
-    }
-    seen
-}
-
-#[tokio::test]
-async fn a_run_cut_at_any_call_and_resumed_pays_the_same() {
-    let world = before_a_run().await;
-    world
-        .stack
-        .clock
-        .move_to("2026-07-03T00:30:00Z".parse().unwrap())
-        .unwrap();
-    let before = world.stack.table.call_count();
-    let expected = after_a_run(&world).await;
-    let calls = world.stack.table.call_count() - before;
-    assert_eq!(expected[0]["payouts"], 1);
-    assert!(calls > 200, "{calls}");
-
-    // The buckets' partitions are most of the calls, and all alike: the calls that change
-    // something, and every tenth of the others, are cut.
-    for call in (0..24).chain((24..calls).step_by(9)) {
-        for when in [Cut::Before, Cut::After] {
-            let world = before_a_run().await;
-            world
-                .stack
-                .clock
-                .move_to("2026-07-03T00:30:00Z".parse().unwrap())
-                .unwrap();
-            world.stack.table.cut_at(call, when);
-            let cut = world
-                .post("payout-runs", json!({"day": "2026-07-02"}))
-                .await;
-            world.stack.table.mend();
-            assert!(matches!(cut.status, 200 | 503), "{cut:?}");
-            assert_eq!(after_a_run(&world).await, expected, "call {call}, {when:?}");
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

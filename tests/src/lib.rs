@@ -2,6 +2,8 @@
 
 pub mod emulator;
 
+use std::path::Path;
+
 use bytes::Bytes;
 use clickledger::stack::{Stack, Start};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -29,16 +31,23 @@ pub struct Answer {
 impl World {
     /// A stack in memory that starts at this instant and runs days when asked to.
     pub async fn empty(now: &str) -> Self {
+        Self::on(None, now).await
+    }
+
+    /// A stack on the tables of a folder; their clock does not go back.
+    pub async fn in_folder(folder: &Path, now: &str) -> Self {
+        Self::on(Some(folder), now).await
+    }
+
+    async fn on(folder: Option<&Path>, now: &str) -> Self {
         let start = Start {
-            folder: None,
+            folder,
             now: now.parse().expect("the test names an instant"),
             public_url: "http://127.0.0.1:8787",
             admin_key: None,
             has_schedule: true,
         };
-        let (stack, admin) = Stack::start(&start)
-            .await
-            .expect("a stack in memory starts");
+        let (stack, admin) = Stack::start(&start).await.expect("a stack starts");
         Self {
             stack,
             admin,
@@ -191,7 +200,8 @@ impl World {
         self.json("/postback/reversal", &body).await
     }
 
-    async fn json(&self, path: &str, body: &Value) -> Answer {
+    /// One request with a JSON body and no key.
+    pub async fn json(&self, path: &str, body: &Value) -> Answer {
         let headers = [("content-type", "application/json")];
         answer(
             &self
