@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
-
 use crate::config::{Config, ConfigError, KeySource};
 use crate::http_types::{Fields, Page, Problem, Request};
 use crate::ids::PayerId;
@@ -45,34 +43,13 @@ impl App {
     pub async fn from_environment() -> Result<Self, StartError> {
         let config = Config::from_environment()?;
         crate::lambda::logs(&config.log_level);
-        let credentials = Credentials::new(
-            &config.access_key,
-            &config.secret_key.0,
-            config.session_token.as_ref().map(|token| token.0.clone()),
-            None,
-            "environment",
-        );
-        let region = Region::new(config.region.clone());
-
         let text = match &config.keys {
             KeySource::Text(text) => text.0.clone(),
-            KeySource::Parameter(name) => {
-                parameter(name, credentials.clone(), region.clone()).await?
-            }
+            KeySource::Parameter(name) => parameter(&config.aws.ssm(), name).await?,
         };
-        let keys = Arc::new(KeyRing::parse(&text)?);
-
-        let mut dynamo = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(region)
-            .credentials_provider(credentials);
-        if let Some(endpoint) = &config.endpoint {
-            dynamo = dynamo.endpoint_url(endpoint);
-        }
-        let client = aws_sdk_dynamodb::Client::from_conf(dynamo.build());
         Ok(Self {
-            store: Store::new(client, config.tables),
-            keys,
+            store: Store::new(config.aws.dynamo(), config.tables),
+            keys: Arc::new(KeyRing::parse(&text)?),
             public_url: config.public_url,
             fallback_url: config.fallback_url,
             is_one_machine: false,
@@ -131,18 +108,9 @@ impl App {
     }
 }
 
-async fn parameter(
-    name: &str,
-    credentials: Credentials,
-    region: Region,
-) -> Result<String, StartError> {
-    let config = aws_sdk_ssm::Config::builder()
-        .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
-        .region(region)
-        .credentials_provider(credentials)
-        .build();
+async fn parameter(client: &aws_sdk_ssm::Client, name: &str) -> Result<String, StartError> {
     let failed = |why: String| StartError::Parameter(name.to_owned(), why);
-    let answer = aws_sdk_ssm::Client::from_conf(config)
+    let answer = client
         .get_parameter()
         .name(name)
         .with_decryption(true)

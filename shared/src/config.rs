@@ -1,8 +1,12 @@
 //! All that the environment says, read once at the start.
 
+mod aws;
+
 use std::fmt;
 
 use crate::store::Tables;
+
+pub use aws::Aws;
 
 /// A variable that is missing or wrong. Never shows a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,14 +45,9 @@ pub struct Config {
     pub public_url: String,
     /// Where visitors of unknown links go while the table is away.
     pub fallback_url: Option<String>,
-    /// Of DynamoDB, where it is not the region's own.
-    pub endpoint: Option<String>,
-    pub region: String,
     /// A level or a list like `warn,shared=debug`.
     pub log_level: String,
-    pub access_key: String,
-    pub secret_key: Hidden,
-    pub session_token: Option<Hidden>,
+    pub aws: Aws,
 }
 
 impl Config {
@@ -82,12 +81,8 @@ impl Config {
             keys,
             public_url: public_url.trim_end_matches('/').to_owned(),
             fallback_url,
-            endpoint: optional("AWS_ENDPOINT_URL_DYNAMODB"),
-            region: required("AWS_REGION")?,
             log_level: optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
-            access_key: required("AWS_ACCESS_KEY_ID")?,
-            secret_key: required("AWS_SECRET_ACCESS_KEY").map(Hidden)?,
-            session_token: optional("AWS_SESSION_TOKEN").map(Hidden),
+            aws: Aws::read(&variable)?,
         })
     }
 
@@ -95,13 +90,17 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::read`].
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the environment"
-    )]
     pub fn from_environment() -> Result<Self, ConfigError> {
-        Self::read(|name| std::env::var(name).ok())
+        Self::read(own_variable)
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment"
+)]
+fn own_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 #[cfg(test)]
@@ -140,6 +139,7 @@ mod tests {
             "LEDGER_TABLE_NAME",
             "PUBLIC_URL",
             "AWS_REGION",
+            "AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY",
         ] {
             assert_eq!(read(name, &[]), Err(ConfigError::Missing(name)));
@@ -156,5 +156,13 @@ mod tests {
                 "an http or https address"
             ))
         );
+    }
+
+    #[test]
+    fn an_operator_may_name_the_region_as_the_command_line_tools_do() {
+        let by_default = read("AWS_REGION", &[("AWS_DEFAULT_REGION", "eu-west-1")]).unwrap();
+        assert_eq!(by_default.aws.region, "eu-west-1");
+        let by_both = read("", &[("AWS_DEFAULT_REGION", "eu-west-1")]).unwrap();
+        assert_eq!(by_both.aws.region, "eu-central-1");
     }
 }
