@@ -1,33 +1,36 @@
 //! What every event of a function shares: the table, the keys, and who is asking.
 
+mod keys;
+
 use std::sync::Arc;
 
 use crate::config::{Config, ConfigError, KeySource};
 use crate::http_types::{Fields, Page, Problem, Request};
 use crate::ids::PayerId;
 use crate::keys::{KeyRing, KeysRefused};
+use crate::parameter::{Parameter, ParameterError};
 use crate::rights::{ApiKey, Caller, key_id_of};
 use crate::setup::Payer;
 use crate::store::{Store, StoreError};
+
+pub use keys::{Keys, Pace};
 
 /// Why a function cannot start: one line for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("the signing keys cannot be used: {0}")]
+    #[error("the variable `KEYS` holds no usable keys")]
     Keys(#[from] KeysRefused),
-    #[error(
-        "the parameter `{0}` cannot be read; make it with `clickledger keys init --parameter NAME`: {1}"
-    )]
-    Parameter(String, String),
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
 }
 
 /// What all events share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct App {
     pub store: Store,
-    pub keys: Arc<KeyRing>,
+    pub keys: Arc<Keys>,
     /// Without a slash at its end.
     pub public_url: String,
     pub fallback_url: Option<String>,
@@ -43,17 +46,33 @@ impl App {
     pub async fn from_environment() -> Result<Self, StartError> {
         let config = Config::from_environment()?;
         crate::lambda::logs(&config.log_level);
-        let text = match &config.keys {
-            KeySource::Text(text) => text.0.clone(),
-            KeySource::Parameter(name) => parameter(&config.aws.ssm(), name).await?,
+        Self::of(config, Pace::USUAL).await
+    }
+
+    /// As a configuration has it.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn of(config: Config, pace: Pace) -> Result<Self, StartError> {
+        let keys = match &config.keys {
+            KeySource::Text(text) => Keys::fixed(KeyRing::parse(&text.0)?),
+            KeySource::Parameter(name) => {
+                Keys::of(Parameter::new(config.aws.ssm(), name), pace).await?
+            }
         };
         Ok(Self {
             store: Store::new(config.aws.dynamo(), config.tables),
-            keys: Arc::new(KeyRing::parse(&text)?),
+            keys: Arc::new(keys),
             public_url: config.public_url,
             fallback_url: config.fallback_url,
             is_one_machine: false,
         })
+    }
+
+    /// The keys in force; see [`Keys::refresh`].
+    #[must_use]
+    pub fn keys(&self) -> Arc<KeyRing> {
+        self.keys.ring()
     }
 
     /// Whoever brings a good key.
@@ -106,21 +125,6 @@ impl App {
             None => Err(Problem::invalid("payer_unknown", "payer")),
         }
     }
-}
-
-async fn parameter(client: &aws_sdk_ssm::Client, name: &str) -> Result<String, StartError> {
-    let failed = |why: String| StartError::Parameter(name.to_owned(), why);
-    let answer = client
-        .get_parameter()
-        .name(name)
-        .with_decryption(true)
-        .send()
-        .await
-        .map_err(|error| failed(aws_sdk_ssm::error::DisplayErrorContext(error).to_string()))?;
-    answer
-        .parameter
-        .and_then(|parameter| parameter.value)
-        .ok_or_else(|| failed("it has no value".to_owned()))
 }
 
 /// Random bytes of the system's.

@@ -110,7 +110,8 @@ fn could_not(go: &str, error: &dyn Error) -> ExitCode {
 }
 
 /// An error with its causes, in one line.
-fn whole(error: &dyn Error) -> String {
+#[must_use]
+pub fn whole(error: &dyn Error) -> String {
     std::iter::successors(error.source(), |&cause| cause.source())
         .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

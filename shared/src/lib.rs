@@ -25,4 +25,6 @@ pub mod config;
 #[cfg(feature = "world")]
 pub mod lambda;
 #[cfg(feature = "world")]
+pub mod parameter;
+#[cfg(feature = "world")]
 pub mod store;

@@ -16,6 +16,7 @@ use shared::setup::{Affiliate, Enrolment, Link, Merchant, Payer, Program};
 
 /// Answers one request.
 pub async fn handle(app: &App, request: Request) -> Response {
+    app.keys.refresh().await;
     answer(app, &request).await.into()
 }
 

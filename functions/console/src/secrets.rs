@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use shared::app::{App, random, unavailable};
 use shared::http_types::{Fields, Page, Problem, Request, Response};
 use shared::ids::{MerchantId, SecretId};
+use shared::keys::KeyRing;
 use shared::rights::{Action, Caller};
 use shared::setup::{Merchant, NewToken, Secret};
 use shared::store::{Created, Replaced};
@@ -31,10 +32,11 @@ pub async fn serve(
         (&Method::POST, []) => {
             let (id, token) = new(&merchant);
             let mut fields = Fields::from_json(&request.body)?;
-            let number = app.keys.signing_number();
+            let keys = app.keys();
+            let number = keys.signing_number();
             let secret = Secret::asked_for(&mut fields, id, merchant.clone(), number, token.hash)?;
             fields.finish()?;
-            let body = keep(app, &secret, &token, request.now, caller).await?;
+            let body = keep(app, &keys, &secret, &token, request.now, caller).await?;
             Ok(Response::json(StatusCode::CREATED, &body))
         }
         (&Method::DELETE, [id]) => end(app, request, caller, &merchant, id).await,
@@ -52,9 +54,10 @@ pub async fn first(
     caller: &Caller,
 ) -> Result<Value, Problem> {
     let (id, token) = new(merchant);
-    let number = app.keys.signing_number();
+    let keys = app.keys();
+    let number = keys.signing_number();
     let secret = Secret::first(id, merchant.clone(), number, token.hash);
-    keep(app, &secret, &token, now, caller).await
+    keep(app, &keys, &secret, &token, now, caller).await
 }
 
 fn new(merchant: &MerchantId) -> (SecretId, NewToken) {
@@ -64,8 +67,10 @@ fn new(merchant: &MerchantId) -> (SecretId, NewToken) {
     (id, token)
 }
 
+/// `keys` are those that the secret was made with: the ones in force may be others by now.
 async fn keep(
     app: &App,
+    keys: &KeyRing,
     secret: &Secret,
     token: &NewToken,
     now: Timestamp,
@@ -76,8 +81,7 @@ async fn keep(
     if let Created::Exists(_) = made.map_err(unavailable)? {
         return Err(Problem::unavailable());
     }
-    let derived = app
-        .keys
+    let derived = keys
         .webhook_secret(secret.key_number, &secret.merchant, &secret.id)
         .expect("the signing key is never revoked");
     Ok(json!({

@@ -187,7 +187,7 @@ async fn named_click(app: &App, claim: &Claim) -> Result<Result<Option<Named>, R
     let Some(text) = &claim.click_id else {
         return Ok(Ok(None));
     };
-    let Ok(click) = Click::verify(text, &app.keys) else {
+    let Ok(click) = Click::verify(text, &app.keys()) else {
         return Ok(Err(Refusal::ClickForged));
     };
     let link = app

@@ -44,6 +44,7 @@ impl<'a> Route<'a> {
 
 /// Answers one request.
 pub async fn handle(app: &App, request: Request) -> Response {
+    app.keys.refresh().await;
     answer(app, &request).await.into()
 }
 

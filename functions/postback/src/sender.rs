@@ -124,7 +124,7 @@ async fn signed(app: &App, request: &Request, merchant: &str) -> Result<Secret, 
         for secret in listed {
             let number = secret.record.key_number;
             let Some(key) = app
-                .keys
+                .keys()
                 .webhook_secret(number, &merchant, &secret.record.id)
             else {
                 continue;

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use redirect::Redirect;
 use serde_json::json;
-use shared::app::App;
+use shared::app::{App, Keys};
 use shared::http_types::{Fields, Problem, Request, Response};
 use shared::keys::KeyRing;
 use shared::lambda::Schedule;
@@ -72,7 +72,7 @@ impl Stack {
         };
         let names = tables::names();
         tables::create(&table.client("setup"), &names).await?;
-        let keys = Arc::new(key_ring(start.folder)?);
+        let keys = Arc::new(Keys::fixed(key_ring(start.folder)?));
         let app = |function: &'static str| App {
             store: Store::new(table.client(function), names.clone()),
             keys: Arc::clone(&keys),
