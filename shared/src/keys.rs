@@ -68,6 +68,10 @@ pub enum KeysRefused {
     SigningRevoked,
     #[error("all 15 key numbers are used")]
     Full,
+    #[error("there is no key {0}")]
+    Unknown(u8),
+    #[error("key {0} signs: rotate first, then revoke it")]
+    Signs(u8),
 }
 
 /// The keys of one environment.
@@ -117,15 +121,12 @@ impl KeyRing {
         keys.sort_by_key(|key| key.number);
 
         let signing = number(&fields.signing, || "signing".to_owned())?;
-        match keys.iter().find(|key| key.number == signing) {
-            None => Err(KeysRefused::SigningUnknown),
-            Some(key) if key.revoked => Err(KeysRefused::SigningRevoked),
-            Some(_) => Ok(Self {
-                environment,
-                signing,
-                keys,
-            }),
-        }
+        let ring = Self {
+            environment,
+            signing,
+            keys,
+        };
+        ring.signed_by(signing)
     }
 
     /// A first ring of one key, and the text to keep. The secret is `random`, so it must be.
@@ -147,34 +148,74 @@ impl KeyRing {
         Ok((ring, text))
     }
 
-    /// The same ring with one more key, which signs from now on; the others go on verifying.
+    /// The same ring with one more key, which verifies and does not sign yet.
     ///
     /// # Errors
     /// [`KeysRefused::Full`] where the number 15 is taken.
-    pub fn rotated(&self, random: [u8; 32]) -> Result<Self, KeysRefused> {
-        let last = self.keys.last().map_or(0, |key| key.number);
+    pub fn extended(&self, random: [u8; 32]) -> Result<Self, KeysRefused> {
+        let last = self.newest_number();
         if last == 15 {
             return Err(KeysRefused::Full);
         }
         let mut ring = self.clone();
-        ring.signing = last + 1;
-        ring.keys
-            .push(Key::new(ring.signing, random, false, &self.environment));
+        let key = Key::new(last + 1, random, false, &self.environment);
+        ring.keys.push(key);
         Ok(ring)
+    }
+
+    /// The highest number.
+    #[must_use]
+    pub fn newest_number(&self) -> u8 {
+        let newest = self.keys.last();
+        newest.expect("a ring has at least one key").number
+    }
+
+    /// The number of the key that was added and does not sign yet.
+    #[must_use]
+    pub fn waiting_number(&self) -> Option<u8> {
+        let newest = self.keys.last()?;
+        (self.signing < newest.number && !newest.revoked).then_some(newest.number)
+    }
+
+    /// The same ring with the key of that number signing; the others go on verifying.
+    ///
+    /// Wherever a ring is read by many, each of them must know the key before the first one signs
+    /// with it: an id that one mints would be a forgery to another.
+    ///
+    /// # Errors
+    /// [`KeysRefused::SigningUnknown`], [`KeysRefused::SigningRevoked`]
+    pub fn signed_by(mut self, number: u8) -> Result<Self, KeysRefused> {
+        match self.keys.iter().find(|key| key.number == number) {
+            None => Err(KeysRefused::SigningUnknown),
+            Some(key) if key.revoked => Err(KeysRefused::SigningRevoked),
+            Some(_) => {
+                self.signing = number;
+                Ok(self)
+            }
+        }
+    }
+
+    /// The same ring with one more key, which signs at once.
+    ///
+    /// # Errors
+    /// [`KeysRefused::Full`] where the number 15 is taken.
+    pub fn rotated(&self, random: [u8; 32]) -> Result<Self, KeysRefused> {
+        let ring = self.extended(random)?;
+        let newest = ring.newest_number();
+        ring.signed_by(newest)
     }
 
     /// The same ring with the key of that number revoked: nothing it signed counts any more.
     ///
     /// # Errors
-    /// [`KeysRefused::SigningRevoked`] where it is the key that signs: rotate first.
+    /// [`KeysRefused::Signs`] where it is the key that signs; [`KeysRefused::Unknown`].
     pub fn revoked(&self, number: u8) -> Result<Self, KeysRefused> {
         if number == self.signing {
-            return Err(KeysRefused::SigningRevoked);
+            return Err(KeysRefused::Signs(number));
         }
         let mut ring = self.clone();
-        for key in ring.keys.iter_mut().filter(|key| key.number == number) {
-            key.revoked = true;
-        }
+        let key = ring.keys.iter_mut().find(|key| key.number == number);
+        key.ok_or(KeysRefused::Unknown(number))?.revoked = true;
         Ok(ring)
     }
 
@@ -511,7 +552,34 @@ mod tests {
         let after = ring.revoked(1).unwrap();
         assert!(after.mac(1, Purpose::ClickId, b"data").is_none());
         assert!(after.is_revoked(1) && !after.is_revoked(2) && !after.is_revoked(3));
-        assert_eq!(ring.revoked(2).unwrap_err(), KeysRefused::SigningRevoked);
+        assert_eq!(ring.revoked(2).unwrap_err(), KeysRefused::Signs(2));
+        assert_eq!(ring.revoked(3).unwrap_err(), KeysRefused::Unknown(3));
+    }
+
+    #[test]
+    fn a_new_key_verifies_before_it_signs() {
+        let extended = ring().extended([8; 32]).unwrap();
+        assert_eq!(
+            (extended.signing_number(), extended.waiting_number()),
+            (1, Some(2))
+        );
+        assert!(extended.mac(2, Purpose::ClickId, b"data").is_some());
+        assert_eq!(extended.revoked(2).unwrap().waiting_number(), None);
+
+        let rotated = extended.clone().signed_by(2).unwrap();
+        assert_eq!(
+            (rotated.signing_number(), rotated.waiting_number()),
+            (2, None)
+        );
+        let revoked = extended.revoked(2).unwrap();
+        assert_eq!(
+            revoked.signed_by(2).unwrap_err(),
+            KeysRefused::SigningRevoked
+        );
+        assert_eq!(
+            extended.signed_by(3).unwrap_err(),
+            KeysRefused::SigningUnknown
+        );
     }
 
     #[test]

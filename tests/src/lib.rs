@@ -1,6 +1,7 @@
 //! What the tests share: a stack to talk to and a clock to turn.
 
 pub mod emulator;
+pub mod ssm;
 
 use std::path::Path;
 

@@ -5,6 +5,7 @@
 )]
 
 mod demo;
+mod keys;
 mod process;
 
 use std::net::Ipv4Addr;

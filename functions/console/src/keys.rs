@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use shared::app::{App, random, unavailable};
 use shared::http_types::{Fields, Page, Problem, Request, Response};
 use shared::rights::{Action, ApiKey, Caller, KeyText, Role};
-use shared::setup::{Affiliate, Merchant};
 use shared::store::{Created, Replaced};
 
 use crate::audit;
@@ -62,17 +61,7 @@ async fn create(app: &App, request: &Request, caller: &Caller) -> Result<Respons
     let mut fields = Fields::from_json(&request.body)?;
     let key = ApiKey::asked_for(&mut fields, &text)?;
     fields.finish()?;
-    let is_known = match &key.role {
-        Role::Admin | Role::Finance => true,
-        Role::Merchant(id) => {
-            let found = app.store.record::<Merchant>(id.as_str()).await;
-            found.map_err(unavailable)?.is_some()
-        }
-        Role::Affiliate(id) => {
-            let found = app.store.record::<Affiliate>(id.as_str()).await;
-            found.map_err(unavailable)?.is_some()
-        }
-    };
+    let is_known = app.store.knows(&key.role).await.map_err(unavailable)?;
     if !is_known {
         let (code, field) = match key.role {
             Role::Merchant(_) => ("merchant_unknown", "merchant"),

@@ -1,4 +1,6 @@
-//! `clickledger`: the whole service on one machine, with one command.
+//! `clickledger`: the whole service on one machine, with one command; and the keys of one on AWS.
+
+mod keys;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -32,6 +34,8 @@ enum Command {
         #[arg(long, default_value = ".clickledger", value_name = "DIR")]
         data: PathBuf,
     },
+    /// Make and change the keys of an installation on AWS
+    Keys(keys::Keys),
     /// The demo that an empty data folder begins with
     #[command(subcommand)]
     Demo(Demo),
@@ -93,27 +97,24 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let serve = match options.command {
-        Some(Command::Serve(serve)) => serve,
-        Some(Command::Reconcile { data }) => {
-            return match reconcile::reconcile(&data, now()).await {
-                Ok(true) => ExitCode::SUCCESS,
-                Ok(false) => ExitCode::FAILURE,
-                Err(why) => ended(Err(why)),
-            };
-        }
+    shared::lambda::logs("warn");
+    let done = match options.command {
+        Some(Command::Serve(serve)) => run(&serve).await,
+        Some(Command::Reconcile { data }) => match reconcile::reconcile(&data, now()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(why) => Err(why),
+        },
+        Some(Command::Keys(keys)) => keys::run(&keys, now())
+            .await
+            .map_err(|error| shared::lambda::whole(error.as_ref())),
         Some(Command::Demo(Demo::Remove { data })) => {
             let removed = demo::remove(&data).await;
-            return ended(removed.map_err(|error| error.to_string()));
+            removed.map_err(|error| error.to_string())
         }
-        None => options.serve,
+        None => run(&options.serve).await,
     };
-    shared::lambda::logs("warn");
-    ended(run(&serve).await)
-}
-
-fn ended(result: Result<(), String>) -> ExitCode {
-    match result {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("clickledger: {why}");

@@ -9,7 +9,8 @@ use super::schema::escaped;
 use super::transaction::{Outcome, Write, number, text};
 use super::{Damaged, Key, Row, Store, StoreError};
 use crate::http_types::{Cursor, Page};
-use crate::setup::Record;
+use crate::rights::Role;
+use crate::setup::{Affiliate, Merchant, Record};
 
 /// A record with its place in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +132,18 @@ impl Store {
     pub async fn record<R: Record>(&self, id: &str) -> Result<Option<Versioned<R>>, StoreError> {
         let row = self.read(&current::<R>(id)).await?;
         Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    /// Whether the merchant or affiliate that a role is for exists.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn knows(&self, role: &Role) -> Result<bool, StoreError> {
+        Ok(match role {
+            Role::Admin | Role::Finance => true,
+            Role::Merchant(id) => self.record::<Merchant>(id.as_str()).await?.is_some(),
+            Role::Affiliate(id) => self.record::<Affiliate>(id.as_str()).await?.is_some(),
+        })
     }
 
     /// The version that was in force at an instant; the first one for an instant before it.
