@@ -5,5 +5,6 @@ pub mod demo;
 pub mod embedded;
 pub mod front;
 pub mod reconcile;
+pub mod replay;
 pub mod stack;
 pub mod tables;
