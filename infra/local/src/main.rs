@@ -116,26 +116,13 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    shared::lambda::logs("warn");
-    let done = match options.command {
-        Some(Command::Serve(serve)) => run(&serve).await,
-        Some(Command::Reconcile { data }) => match reconcile::reconcile(&data, now()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => return ExitCode::FAILURE,
-            Err(why) => Err(why),
-        },
-        Some(Command::Keys(keys)) => keys::run(&keys, now())
-            .await
-            .map_err(|error| shared::lambda::whole(error.as_ref())),
-        Some(Command::Demo(Demo::Remove { data })) => {
-            let removed = demo::remove(&data).await;
-            removed.map_err(|error| error.to_string())
-        }
-        Some(Command::Replay(replay)) => return replayed(&replay).await,
-        None => run(&options.serve).await,
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    // In a replay, a click that a loaded machine did not record in time is a warning, and earns
+    // all the same.
+    let is_replay = matches!(options.command, Some(Command::Replay(_)));
+    shared::lambda::logs(if is_replay { "error" } else { "warn" });
+    match command(options).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(why) => {
             eprintln!("clickledger: {why}");
             ExitCode::from(2)
@@ -143,21 +130,32 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Fails where the books are not as predicted.
-async fn replayed(options: &Replay) -> ExitCode {
-    // A click that a loaded machine did not record in time is a warning, and earns all the same.
-    shared::lambda::logs("error");
+/// Whether all is well; false where something was looked at and found to differ.
+async fn command(options: Options) -> Result<bool, String> {
+    let done = match options.command {
+        Some(Command::Serve(serve)) => run(&serve).await,
+        None => run(&options.serve).await,
+        Some(Command::Replay(replay)) => return replayed(&replay).await,
+        Some(Command::Reconcile { data }) => return reconcile::reconcile(&data, now()).await,
+        Some(Command::Keys(keys)) => keys::run(&keys, now())
+            .await
+            .map_err(|error| shared::lambda::whole(error.as_ref())),
+        Some(Command::Demo(Demo::Remove { data })) => {
+            demo::remove(&data).await.map_err(|error| error.to_string())
+        }
+    };
+    done.map(|()| true)
+}
+
+async fn replayed(options: &Replay) -> Result<bool, String> {
     let part = Part {
         days: options.days,
         rows: options.limit,
     };
-    match replay::replay(options.file.as_deref(), part).await {
-        Ok(outcome) => {
-            println!("{outcome}");
-            ExitCode::from(u8::from(!outcome.differences.is_empty()))
-        }
-        Err(error) => ended(Err(error.to_string())),
-    }
+    let outcome = replay::replay(options.file.as_deref(), part).await;
+    let outcome = outcome.map_err(|error| error.to_string())?;
+    println!("{outcome}");
+    Ok(outcome.differences.is_empty())
 }
 
 async fn run(options: &Serve) -> Result<(), String> {
