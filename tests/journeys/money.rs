@@ -495,3 +495,44 @@ async fn an_order_is_amended_up_and_down_at_the_terms_it_was_made_under() {
         (200, "recorded_before")
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_refund_and_its_sale_that_arrive_at_once_always_meet() {
+    let world = Arc::new(World::with_shop(START).await);
+    let orders = 60;
+    let mut tasks = Vec::new();
+    for number in 0..orders {
+        let order = format!("A-{number}");
+        let click_id = world.click("anna-shoes").await;
+        let barrier = Arc::new(Barrier::new(2));
+        let sale = json!({"click_id": click_id, "order_id": order, "amount": "10"});
+        let refund = json!({"order_id": order, "reversal_id": "r", "amount": "10"});
+        for (is_sale, body) in [(true, sale), (false, refund)] {
+            let (world, barrier) = (Arc::clone(&world), Arc::clone(&barrier));
+            tasks.push(tokio::spawn(async move {
+                barrier.wait().await;
+                loop {
+                    let answer = if is_sale {
+                        world.postback(body.clone()).await
+                    } else {
+                        world.reversal(body.clone()).await
+                    };
+                    if answer.status != 503 {
+                        return answer.status;
+                    }
+                }
+            }));
+        }
+    }
+    let mut unknown = 0;
+    for task in tasks {
+        let status = task.await.unwrap();
+        assert!(matches!(status, 200 | 404), "{status}");
+        unknown += usize::from(status == 404);
+    }
+    println!("{unknown} of {orders} refunds came before their sale");
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["0.00", "0.00", "0.00", "60.00"]
+    );
+}
