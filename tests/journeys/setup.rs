@@ -261,3 +261,30 @@ async fn lanes_rise_and_never_fall() {
         .body;
     assert_eq!(run["payouts"], 1);
 }
+
+#[tokio::test]
+async fn house_is_there_before_anybody_asks_and_a_late_repeat_is_known() {
+    let world = World::empty("2026-07-01T10:00:00Z").await;
+    let payers = world.get("payers").await.body;
+    assert_eq!(payers["items"][0]["id"], "house");
+    let own =
+        json!({"id": "house", "legal_name": "Mine", "address": {"town": "Bonn", "country": "DE"}});
+    assert_eq!(world.post("payers", own).await.status, 409);
+
+    let shop = json!({"id": "shop", "name": "Shop"});
+    world.made("merchants", shop.clone()).await;
+    assert_eq!(
+        world
+            .patch("merchants/shop", 1, json!({"name": "Shoes"}))
+            .await
+            .status,
+        200
+    );
+    let late = world.post("merchants", shop).await;
+    assert_eq!(
+        (late.status, late.body["name"].as_str()),
+        (200, Some("Shoes"))
+    );
+    let other = json!({"id": "shop", "name": "Shoes"});
+    assert_eq!(world.post("merchants", other).await.status, 409);
+}

@@ -28,6 +28,8 @@ pub trait Resource: Record {
     /// Members that are made up where the sender leaves them out.
     const GENERATED: &'static [&'static str] = &["id"];
     const LISTED_BY_AFFILIATE: bool = false;
+    /// One that exists from the start.
+    const FROM_THE_START: Option<&'static str> = None;
 
     async fn owners(&self, app: &App, caller: &Caller) -> Result<Owners, Problem>;
 
@@ -100,6 +102,7 @@ impl Resource for Payer {
     const READ: Action = Action::ReadPayers;
     const CREATE: Action = Action::WritePayers;
     const CHANGE: Action = Action::WritePayers;
+    const FROM_THE_START: Option<&'static str> = Some("house");
 
     async fn owners(&self, _: &App, _: &Caller) -> Result<Owners, Problem> {
         Ok(Owners::default())

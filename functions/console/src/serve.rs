@@ -63,12 +63,21 @@ pub async fn visible<R: Resource>(
     Ok(found)
 }
 
+/// Makes what exists from the start, if nobody has looked at it yet.
+async fn from_the_start<R: Resource>(app: &App) -> Result<(), Problem> {
+    if let Some(id) = R::FROM_THE_START {
+        R::find(app, id).await?;
+    }
+    Ok(())
+}
+
 async fn list<R: Resource>(
     app: &App,
     request: &Request,
     caller: &Caller,
 ) -> Result<Response, Problem> {
     caller.may_at_all(R::READ)?;
+    from_the_start::<R>(app).await?;
     let mut fields = request.query_fields()?;
     let mut page = Page::take(&mut fields)?;
     fields.finish()?;
@@ -108,6 +117,7 @@ async fn create<R: Resource>(
     caller: &Caller,
 ) -> Result<Response, Problem> {
     caller.may_at_all(R::CREATE)?;
+    from_the_start::<R>(app).await?;
     let mut body = request.json()?;
     let reason = take_override::<R>(&mut body)?;
     if let Some(members) = body.as_object_mut() {
@@ -145,13 +155,28 @@ async fn create<R: Resource>(
             }
             Ok(Response::json(StatusCode::CREATED, &body).with(header::ETAG, "\"1\""))
         }
-        Created::Exists(standing) if standing.record.to_json() == record.to_json() => {
+        Created::Exists(standing) if is_first::<R>(app, &standing, &record).await? => {
             // The first answer may have been lost before all that hangs on it was made.
             standing.record.made_again(app, request.now, caller).await?;
             Ok(shown(app, caller, StatusCode::OK, &standing))
         }
         Created::Exists(_) => Err(Problem::conflict("exists")),
     }
+}
+
+/// Whether a record is what it was made as, however it was changed since.
+async fn is_first<R: Resource>(
+    app: &App,
+    standing: &Versioned<R>,
+    record: &R,
+) -> Result<bool, Problem> {
+    let first = if standing.version == 1 {
+        Some(standing.record.clone())
+    } else {
+        let first = app.store.version::<R>(&record.id(), 1).await;
+        first.map_err(unavailable)?.map(|first| first.record)
+    };
+    Ok(first.is_some_and(|first| first.to_json() == record.to_json()))
 }
 
 async fn change<R: Resource>(
