@@ -1,6 +1,9 @@
 //! The monthly payout report: its rows, its totals, and the bytes that are signed for.
 
 mod csv;
+mod statement;
+
+pub use statement::{StatementLine, statement_csv};
 
 use std::collections::BTreeMap;
 

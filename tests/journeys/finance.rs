@@ -388,6 +388,16 @@ async fn months_are_closed_in_order_and_by_one_person_where_the_payer_says_so() 
         .collect();
     assert_eq!(states, ["closed", "closed"]);
     assert_eq!(periods["items"][0]["four_eyes"], "off");
+    let statement = world.get("statements/anna/2026-06").await.body;
+    assert_eq!(statement["state"], "closed");
+    assert_eq!(statement["rows"][0]["closing"], "-5.00");
+    let lines: Vec<&str> = statement["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line["amount"].as_str().unwrap())
+        .collect();
+    assert_eq!(lines, ["5.00", "-5.00", "-5.00"]);
     // Carry without traffic stands in every month's report.
     assert_eq!(
         columns(&report(&world, "2026-07").await, "anna"),
@@ -405,12 +415,12 @@ async fn whoever_is_not_of_finance_sees_no_report_and_moves_no_payout() {
         (
             "merchant",
             json!({"merchant": "shop"}),
-            [404, 404, 404, 404, 404],
+            [404, 404, 404, 404, 404, 404, 404],
         ),
         (
             "affiliate",
             json!({"affiliate": "anna"}),
-            [404, 404, 200, 403, 404],
+            [404, 404, 200, 403, 404, 200, 404],
         ),
     ] {
         let mut key = owner.clone();
@@ -429,6 +439,8 @@ async fn whoever_is_not_of_finance_sees_no_report_and_moves_no_payout() {
             (Method::GET, format!("payouts/{id}")),
             (Method::POST, format!("payouts/{id}/settled")),
             (Method::POST, "adjustments".to_owned()),
+            (Method::GET, "statements/anna/2026-06?format=csv".to_owned()),
+            (Method::GET, "statements/other/2026-06".to_owned()),
         ] {
             let path = format!("/api/v1/{path}");
             let response = world.send(method, &path, &headers, "{}".into()).await;

@@ -26,12 +26,18 @@ pub struct Made {
 
 /// Makes the report of a month that is not closed.
 pub async fn make(app: &App, payer: &PayerId, month: Month) -> Result<Made, Problem> {
+    let pockets = app.store.pockets_of_payer(payer).await;
+    of_pockets(app, payer, month, pockets.map_err(unavailable)?).await
+}
+
+/// The part of such a report that is about some pockets.
+pub async fn of_pockets(
+    app: &App,
+    payer: &PayerId,
+    month: Month,
+    pockets: Vec<Pocket>,
+) -> Result<Made, Problem> {
     let (figures, mut agrees) = carried(app, payer, month).await?;
-    let pockets = app
-        .store
-        .pockets_of_payer(payer)
-        .await
-        .map_err(unavailable)?;
     let next_run = app.store.next_day_to_run().await.map_err(unavailable)?;
     let read: Vec<OfPocket> = stream::iter(pockets)
         .map(|pocket| {

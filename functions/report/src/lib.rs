@@ -4,6 +4,7 @@ mod figures;
 mod periods;
 mod reconcile;
 mod reports;
+mod statements;
 
 use http::Method;
 use shared::app::App;
@@ -29,6 +30,10 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
         ["reports", "reconciliation"] => {
             only(request, Method::GET, "GET")?;
             reconcile::reconciliation(app, request, &caller).await
+        }
+        ["statements", affiliate, month] => {
+            only(request, Method::GET, "GET")?;
+            statements::statement(app, request, &caller, affiliate, month).await
         }
         ["periods"] => {
             only(request, Method::GET, "GET")?;

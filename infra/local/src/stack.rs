@@ -30,7 +30,7 @@ const PAYOUT: [&str; 3] = [
     "/api/v1/payouts",
     "/api/v1/adjustments",
 ];
-const REPORT: [&str; 2] = ["/api/v1/reports", "/api/v1/periods"];
+const REPORT: [&str; 3] = ["/api/v1/reports", "/api/v1/periods", "/api/v1/statements"];
 
 /// Every function, as Lambda would run it, without Lambda.
 #[derive(Debug)]

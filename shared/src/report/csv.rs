@@ -39,15 +39,19 @@ pub(super) fn raw(report: &Report) -> Vec<u8> {
 }
 
 pub(super) fn for_people(report: &Report) -> Vec<u8> {
-    let writer = WriterBuilder::new()
+    write(report, people(), guarded)
+}
+
+/// A file that begins as spreadsheets like it.
+pub(super) fn people() -> Writer<Vec<u8>> {
+    WriterBuilder::new()
         .terminator(Terminator::CRLF)
         .quote_style(QuoteStyle::Necessary)
-        .from_writer(BYTE_ORDER_MARK.as_bytes().to_vec());
-    write(report, writer, guarded)
+        .from_writer(BYTE_ORDER_MARK.as_bytes().to_vec())
 }
 
 /// A text that a spreadsheet shows and never runs.
-fn guarded(text: &str) -> String {
+pub(super) fn guarded(text: &str) -> String {
     if text.starts_with(FORMULA) {
         format!("'{text}")
     } else {
