@@ -191,3 +191,35 @@ async fn a_refund_of_an_order_that_nobody_was_credited_with_is_not_forgotten() {
     assert_eq!(world.reversal(json!({"order_id": "A-1"})).await.status, 200);
     assert_eq!(world.balance("anna").await["on_hold"], "0.00");
 }
+
+#[tokio::test]
+async fn long_names_are_taken_or_refused_and_never_called_a_failure() {
+    let world = World::with_shop(START).await;
+    let click = world.click("anna-shoes").await;
+    let longest = "\u{1f45f}".repeat(128);
+    let sale = json!({"click_id": click, "order_id": longest, "amount": "10"});
+    check(&world, sale.clone(), (200, "created")).await;
+    check(&world, sale, (200, "recorded_before")).await;
+    let refund = json!({"order_id": longest, "reversal_id": longest, "amount": "4"});
+    for result in ["created", "recorded_before"] {
+        let answer = world.reversal(refund.clone()).await;
+        assert_eq!(
+            (answer.status, &answer.body["result"]),
+            (200, &json!(result))
+        );
+    }
+    let bonus = json!({
+        "id": longest, "affiliate": "anna", "kind": "bonus", "currency": "EUR", "amount": "1",
+        "reason": "a test",
+    });
+    world.made("adjustments", bonus).await;
+    assert_eq!(world.balance("anna").await["on_hold"], "1.60");
+
+    let no_goal = "x".repeat(2_000);
+    let forged = json!({"click_id": "x", "order_id": "A-1", "goal": no_goal, "amount": "10"});
+    check(&world, forged, (422, "goal_unknown")).await;
+    for resource in ["merchants", "payouts", "adjustments"] {
+        let answer = world.get(&format!("{resource}/{no_goal}")).await;
+        assert_eq!(answer.status, 404, "{resource}");
+    }
+}

@@ -17,7 +17,9 @@ use shared::ids::{AffiliateId, ProgramId};
 use shared::ledger::lane_of;
 use shared::money::{Currency, Money};
 use shared::period::{day_of, days_after};
-use shared::setup::{Affiliate, Approval, Enrolment, Link, OrderScope, Program, ProgramStatus};
+use shared::setup::{
+    Affiliate, Approval, Enrolment, Goal, Link, OrderScope, Program, ProgramStatus,
+};
 use shared::store::{Recorded, Versioned};
 use shared::traffic::Class;
 
@@ -61,6 +63,10 @@ impl Claim {
             (Some(goal), None) | (None, Some(goal)) => goal.to_lowercase(),
             (None, None) => "sale".to_owned(),
         };
+        // A refused claim is kept under its goal, so that is a name before anything is judged.
+        if !Goal::is_name(&goal) {
+            return Err(Problem::invalid("goal_unknown", "goal"));
+        }
         let at = fields.instant("occurred_at")?.unwrap_or(now);
         let customer = fields.parsed("customer", "customer_invalid", |text| {
             Customer::parse(text).ok_or(())

@@ -75,6 +75,14 @@ pub struct Goal {
     pub target_cpa: Option<Money>,
 }
 
+impl Goal {
+    /// Whether a program could declare a goal of this name, whatever its case.
+    #[must_use]
+    pub fn is_name(text: &str) -> bool {
+        goal_name(text).is_ok()
+    }
+}
+
 /// The terms of one program, as of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {

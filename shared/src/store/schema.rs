@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::http_types::{parse_day, parse_instant};
 
@@ -25,9 +28,18 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'/');
 
-/// An outside text as a part of a key: `#` and all that could look like one are escaped.
+/// A sort key holds 1,024 bytes, and a text of an order's 128 characters may take 1,536 of them.
+const ESCAPED_MOST: usize = 600;
+
+/// An outside text as a part of a key: `#` and all that could look like one are escaped. A text
+/// that becomes too long stands there as its digest; the item has the text itself.
 pub(super) fn escaped(text: &str) -> String {
-    utf8_percent_encode(text, KEPT).to_string()
+    let escaped = utf8_percent_encode(text, KEPT).to_string();
+    if escaped.len() <= ESCAPED_MOST {
+        return escaped;
+    }
+    // `=` is escaped in every other text, so none is spelt like a digest.
+    format!("={}", BASE64.encode(Sha256::digest(text)))
 }
 
 /// An attribute that is missing or no such thing.
@@ -165,5 +177,27 @@ impl Row {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<T, Damaged> {
         parse(self.get_text(name)?).map_err(|_| self.damaged(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_any_length_fits_into_a_key_and_no_two_are_one() {
+        for (text, spelt) in [
+            ("", ""),
+            ("A-1_b.c/d", "A-1_b.c/d"),
+            ("a#b~=", "a%23b%7E%3D"),
+        ] {
+            assert_eq!(escaped(text), spelt);
+        }
+        let longest = "a".repeat(ESCAPED_MOST);
+        assert_eq!(escaped(&longest), longest);
+        let one_more = escaped(&format!("{longest}a"));
+        assert_eq!((one_more.len(), &one_more[..1]), (44, "="));
+        assert_ne!(one_more, escaped(&format!("{longest}b")));
+        assert_ne!(one_more, escaped(&one_more));
     }
 }
