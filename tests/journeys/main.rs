@@ -6,6 +6,7 @@
 
 mod cut;
 mod finance;
+mod generated;
 mod money;
 mod races;
 mod refusals;
