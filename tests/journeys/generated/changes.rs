@@ -412,7 +412,7 @@ pub fn changed(mut form: Form, change: Change) -> Draft {
 fn spoilt_path(path: &str, text: &str) -> String {
     let text = encoded(text);
     match path.rsplit_once('/') {
-        Some((before, _)) if text.len() % 2 == 0 => format!("{before}/{text}"),
+        Some((before, _)) if text.len().is_multiple_of(2) => format!("{before}/{text}"),
         _ => format!("{path}/{text}"),
     }
 }
