@@ -79,6 +79,7 @@ const POSTBACK: Allowed = Allowed {
         "reversal_exceeds",
         "reversal_id_invalid",
         "reversal_id_required",
+        "text_invalid",
         "too_large",
         "too_late",
         "type_wrong",
