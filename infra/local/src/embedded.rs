@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ struct Inner {
     database: dynoxide::Database,
     network: Mutex<Network>,
     record: Mutex<Record>,
+    keeps_tokens: AtomicBool,
     /// Held for as long as a clone lives; the system lets go of it when the process dies.
     _lock: Option<File>,
 }
@@ -180,6 +181,14 @@ impl Embedded {
         self.record_kept().on = on;
     }
 
+    /// Whether the engine remembers the `ClientRequestToken`s of transactions. It does at first.
+    ///
+    /// It walks through all of the last ten minutes' at every transaction, so in a long row of
+    /// transactions each costs more than the one before; none of ours needs them to happen once.
+    pub fn keep_tokens(&self, on: bool) {
+        self.inner.keeps_tokens.store(on, Ordering::Relaxed);
+    }
+
     /// The engine below, past faults and records: for sweeping expired items and reading streams.
     pub fn engine(&self) -> &dynoxide::Database {
         &self.inner.database
@@ -205,6 +214,7 @@ impl Embedded {
                 database,
                 network: Mutex::new(Network::default()),
                 record: Mutex::new(record),
+                keeps_tokens: AtomicBool::new(true),
                 _lock: lock,
             }),
         }
@@ -216,6 +226,11 @@ impl Embedded {
         operation: &'static str,
         mut request: Value,
     ) -> Result<HttpResponse, ConnectorError> {
+        if !self.inner.keeps_tokens.load(Ordering::Relaxed)
+            && let Some(members) = request.as_object_mut()
+        {
+            members.remove("ClientRequestToken");
+        }
         let plan = self.network().next(operation, &request);
         // The engine never waits, so without this two tasks would run one after the other.
         for _ in 0..plan.yields {

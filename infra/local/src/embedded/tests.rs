@@ -355,3 +355,17 @@ async fn other_processes_reach_the_same_tables_over_http() {
     assert_eq!(item(&client, "L#autumn").await, Some(key("L#autumn")));
     server.abort();
 }
+
+#[tokio::test]
+async fn a_token_is_remembered_unless_the_engine_is_told_not_to() {
+    let embedded = Embedded::in_memory();
+    let client = with_table(&embedded).await;
+    let with_token = async |pk: &str| {
+        let transaction = client.transact_write_items().transact_items(put(pk));
+        let sent = transaction.client_request_token("token").send().await;
+        sent.is_ok()
+    };
+    assert!(with_token("a").await && !with_token("b").await);
+    embedded.keep_tokens(false);
+    assert!(with_token("b").await && with_token("c").await);
+}

@@ -74,6 +74,7 @@ impl Shop {
             .await
             .map_err(|error| super::ReplayError::Start(error.to_string()))?;
         stack.table.record(false);
+        stack.table.keep_tokens(false);
         let door = Door { stack, admin };
         let tokens = set_up(&door).await?;
         let second = json!({"role": "finance", "person": "the second person"});
