@@ -431,6 +431,63 @@ async fn bookings_that_race_the_close_of_a_day_strand_nothing() {
     check_nothing_is_stranded(&world, &expected).await;
 }
 
+/// Goes on with a task for so many steps: every call to the table is one at least.
+async fn go_on<F: Future>(mut task: std::pin::Pin<&mut F>, steps: usize) -> Option<F::Output> {
+    for _ in 0..steps {
+        let step = poll_fn(|context| Poll::Ready(task.as_mut().poll(context))).await;
+        if let Poll::Ready(output) = step {
+            return Some(output);
+        }
+    }
+    None
+}
+
+/// A post stops at its n-th step, just before midnight, and goes on when the day's run is done,
+/// whether the day has a bucket for it or none yet.
+#[tokio::test]
+async fn a_post_that_is_overtaken_by_its_days_run_is_booked_on_the_next_day() {
+    let world = World::with_shop("2026-07-01T00:00:00Z").await;
+    let click_id = world.click("anna-shoes").await;
+    let mut today = jiff::civil::date(2026, 7, 1);
+    let mut orders = 0;
+    let mut was_done = false;
+    for steps in 0.. {
+        for has_bucket in [false, true] {
+            let sale = |number: usize| json!({"click_id": click_id, "order_id": number.to_string(), "amount": "10"});
+            if has_bucket {
+                post_until_known(&world, &sale(orders)).await;
+                orders += 1;
+            }
+            move_clock(&world, &format!("{today}T23:59:00Z"));
+            let mut post = pin!(world.postback(sale(orders)));
+            orders += 1;
+            let done = go_on(post.as_mut(), steps).await;
+            was_done = done.is_some();
+
+            let tomorrow = today.tomorrow().unwrap();
+            move_clock(&world, &format!("{tomorrow}T00:00:00Z"));
+            run(&world, &today.to_string()).await;
+            let answer = match done {
+                Some(answer) => answer,
+                None => post.await,
+            };
+            assert_eq!(
+                answer.body["result"], "created",
+                "{steps} steps: {answer:?}"
+            );
+            today = tomorrow;
+        }
+        if was_done {
+            break;
+        }
+    }
+    assert!(orders > 20, "{orders}");
+    move_clock(&world, &format!("{}T00:00:00Z", today.tomorrow().unwrap()));
+    run(&world, &today.to_string()).await;
+    let earned = 100 * i64::try_from(orders).unwrap();
+    check_nothing_is_stranded(&world, &BTreeMap::from([("anna", earned)])).await;
+}
+
 /// A post is cut off at its n-th call, just before midnight; the sender repeats it on the next
 /// day, while the run of the day before is made.
 #[tokio::test]
@@ -474,17 +531,6 @@ async fn a_retry_over_midnight_is_booked_once_and_paid() {
     assert_eq!(lines, orders);
     let earned = 100 * i64::try_from(orders).unwrap();
     check_nothing_is_stranded(&world, &BTreeMap::from([("anna", earned)])).await;
-}
-
-/// Goes on with a task for so many steps: every call to the table is one at least.
-async fn go_on<F: Future>(mut task: std::pin::Pin<&mut F>, steps: usize) -> Option<F::Output> {
-    for _ in 0..steps {
-        let step = poll_fn(|context| Poll::Ready(task.as_mut().poll(context))).await;
-        if let Poll::Ready(output) = step {
-            return Some(output);
-        }
-    }
-    None
 }
 
 /// One clerk's run is overtaken by another's, and that one dies on its way, a little later each
