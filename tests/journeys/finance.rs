@@ -253,6 +253,7 @@ async fn a_month_is_prepared_by_one_approved_by_another_closed_and_never_moves()
         columns(&report(&world, "2026-06").await, "anna"),
         "0.00 5.00 0.00 0.00 0.00 5.00 0.00 0.00 5.00 -2.00 3.00 n=1"
     );
+    assert_eq!(world.get("reports/payouts/9998-12").await.status, 404);
     let open = world.post("periods/2026-06/close", json!({})).await;
     assert_eq!(code(&open), (409, "days_open"));
     assert_eq!(open.body["days"], json!(["2026-06-29", "2026-06-30"]));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use clickledger::embedded::{Cut, Fault, Faults};
+use jiff::civil::{Date, date};
 use serde_json::{Value, json};
 use shared::ids::{AffiliateId, PayerId};
 use shared::ledger::Pocket;
@@ -307,6 +308,14 @@ async fn run(world: &World, day: &str) -> Value {
     ask_until_known(world, "payout-runs", &json!({ "day": day })).await
 }
 
+/// Midnight strikes, and the run of the day that is over is made; answers the day that begins.
+async fn close(world: &World, today: Date) -> Date {
+    let tomorrow = today.tomorrow().unwrap();
+    move_clock(world, &format!("{tomorrow}T00:00:00Z"));
+    run(world, &today.to_string()).await;
+    tomorrow
+}
+
 /// All that was earned is carried or paid, to the cent, and nothing waits for a run that was.
 async fn check_nothing_is_stranded(world: &World, expected: &BTreeMap<&str, i64>) {
     for (affiliate, expected) in expected {
@@ -448,7 +457,7 @@ async fn go_on<F: Future>(mut task: std::pin::Pin<&mut F>, steps: usize) -> Opti
 async fn a_post_that_is_overtaken_by_its_days_run_is_booked_on_the_next_day() {
     let world = World::with_shop("2026-07-01T00:00:00Z").await;
     let click_id = world.click("anna-shoes").await;
-    let mut today = jiff::civil::date(2026, 7, 1);
+    let mut today = date(2026, 7, 1);
     let mut orders = 0;
     let mut was_done = false;
     for steps in 0.. {
@@ -457,6 +466,9 @@ async fn a_post_that_is_overtaken_by_its_days_run_is_booked_on_the_next_day() {
             if has_bucket {
                 post_until_known(&world, &sale(orders)).await;
                 orders += 1;
+            } else {
+                // The post before may have gone into today's; the next day has none.
+                today = close(&world, today).await;
             }
             move_clock(&world, &format!("{today}T23:59:00Z"));
             let mut post = pin!(world.postback(sale(orders)));
@@ -464,9 +476,7 @@ async fn a_post_that_is_overtaken_by_its_days_run_is_booked_on_the_next_day() {
             let done = go_on(post.as_mut(), steps).await;
             was_done = done.is_some();
 
-            let tomorrow = today.tomorrow().unwrap();
-            move_clock(&world, &format!("{tomorrow}T00:00:00Z"));
-            run(&world, &today.to_string()).await;
+            today = close(&world, today).await;
             let answer = match done {
                 Some(answer) => answer,
                 None => post.await,
@@ -475,15 +485,13 @@ async fn a_post_that_is_overtaken_by_its_days_run_is_booked_on_the_next_day() {
                 answer.body["result"], "created",
                 "{steps} steps: {answer:?}"
             );
-            today = tomorrow;
         }
         if was_done {
             break;
         }
     }
     assert!(orders > 20, "{orders}");
-    move_clock(&world, &format!("{}T00:00:00Z", today.tomorrow().unwrap()));
-    run(&world, &today.to_string()).await;
+    close(&world, today).await;
     let earned = 100 * i64::try_from(orders).unwrap();
     check_nothing_is_stranded(&world, &BTreeMap::from([("anna", earned)])).await;
 }
@@ -504,8 +512,7 @@ async fn a_retry_over_midnight_is_booked_once_and_paid() {
     let mut day = 1;
     for call in 0..calls {
         for when in [Cut::Before, Cut::After] {
-            let today =
-                jiff::civil::date(2026, 7, 1).saturating_add(jiff::Span::new().days(day - 1));
+            let today = date(2026, 7, 1).saturating_add(jiff::Span::new().days(day - 1));
             let tomorrow = today.tomorrow().unwrap();
             // Not the last second: the clock runs on while the post is repeated inside.
             move_clock(&world, &format!("{today}T23:59:00Z"));
@@ -524,9 +531,8 @@ async fn a_retry_over_midnight_is_booked_once_and_paid() {
             day += 1;
         }
     }
-    let last = jiff::civil::date(2026, 7, 1).saturating_add(jiff::Span::new().days(day - 1));
-    move_clock(&world, &format!("{}T00:00:00Z", last.tomorrow().unwrap()));
-    run(&world, &last.to_string()).await;
+    let last = date(2026, 7, 1).saturating_add(jiff::Span::new().days(day - 1));
+    close(&world, last).await;
     let (_, lines) = ledger(&world, "anna").await;
     assert_eq!(lines, orders);
     let earned = 100 * i64::try_from(orders).unwrap();
@@ -540,7 +546,7 @@ async fn a_run_that_overtakes_another_and_dies_strands_nothing() {
     let world = busy_shop("2026-07-01T00:00:00Z").await;
     world.stack.table.record(false);
     let mut expected: BTreeMap<&str, i64> = BTreeMap::new();
-    let first = jiff::civil::date(2026, 7, 1);
+    let first = date(2026, 7, 1);
     let days = 40;
     for number in 0..days {
         let today = first.saturating_add(jiff::Span::new().days(number));

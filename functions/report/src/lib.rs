@@ -7,8 +7,10 @@ mod reports;
 mod statements;
 
 use http::Method;
+use jiff::Timestamp;
 use shared::app::App;
 use shared::http_types::{Problem, Request, Response};
+use shared::period::{Month, day_of};
 
 /// Answers one request.
 pub async fn handle(app: &App, request: Request) -> Response {
@@ -48,6 +50,16 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
             periods::step(app, request, &caller, month, step).await
         }
         _ => Err(Problem::not_found()),
+    }
+}
+
+/// A month that has begun; there is nothing to tell of another.
+fn begun(text: &str, now: Timestamp) -> Result<Month, Problem> {
+    let month = Month::parse(text).map_err(|_| Problem::not_found())?;
+    if month <= Month::of(day_of(now)) {
+        Ok(month)
+    } else {
+        Err(Problem::not_found())
     }
 }
 

@@ -4,12 +4,11 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::http_types::{Problem, Request, Response};
-use shared::period::Month;
 use shared::report::{Report, sha256};
 use shared::rights::{Action, Caller};
 use shared::store::{Period, Stage};
 
-use crate::figures;
+use crate::{begun, figures};
 
 #[derive(Debug, Clone, Copy)]
 enum Format {
@@ -26,7 +25,7 @@ pub async fn payouts(
     month: &str,
 ) -> Result<Response, Problem> {
     caller.may_at_all(Action::ReadReports)?;
-    let month = Month::parse(month).map_err(|_| Problem::not_found())?;
+    let month = begun(month, request.now)?;
     let mut fields = request.query_fields()?;
     let is_raw = fields.flag("raw")?.unwrap_or(false);
     let format = fields.parsed("format", "format_unknown", |text| match text {

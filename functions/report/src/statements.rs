@@ -12,7 +12,7 @@ use shared::rights::{Action, Caller, Subject};
 use shared::setup::Affiliate;
 use shared::store::Stage;
 
-use crate::figures;
+use crate::{begun, figures};
 
 /// The rows of the report that are about one affiliate, and every line that a run of the month
 /// took in.
@@ -24,7 +24,7 @@ pub async fn statement(
     month: &str,
 ) -> Result<Response, Problem> {
     caller.may_at_all(Action::ReadStatements)?;
-    let month = Month::parse(month).map_err(|_| Problem::not_found())?;
+    let month = begun(month, request.now)?;
     let id = AffiliateId::parse(affiliate).map_err(|_| Problem::not_found())?;
     let subject = Subject {
         merchant: None,
