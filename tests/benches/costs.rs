@@ -145,6 +145,6 @@ async fn settle(affiliates: usize) {
     assert_eq!(run.body["payouts"], affiliates, "{run:?}");
     let each = taken / u32::try_from(affiliates).unwrap();
     println!(
-        "settle                  time:   [{taken:.2?}] for {affiliates} buckets, {each:.0?} each"
+        "settle                  time:   [{taken:.2?}] for {affiliates} buckets, {each:.1?} each"
     );
 }

@@ -360,7 +360,7 @@ async fn bookings_that_race_the_close_of_a_day_strand_nothing() {
             format!("2026-07-{day:02}"),
             format!("2026-07-{:02}", day + 1),
         );
-        move_clock(&world, &format!("{today}T23:59:00Z"));
+        move_clock(&world, &format!("{today}T23:00:00Z"));
         world.stack.table.set_faults(
             Faults::seeded(day)
                 .with(Fault::AnswerLost, 20)
@@ -451,7 +451,7 @@ async fn go_on<F: Future>(mut task: std::pin::Pin<&mut F>, steps: usize) -> Opti
     None
 }
 
-/// A post stops at its n-th step, just before midnight, and goes on when the day's run is done,
+/// A post stops at its n-th step, late in the evening, and goes on when the day's run is done,
 /// whether the day has a bucket for it or none yet.
 #[tokio::test]
 async fn a_post_that_is_overtaken_by_its_days_run_is_booked_on_the_next_day() {
@@ -470,7 +470,7 @@ async fn a_post_that_is_overtaken_by_its_days_run_is_booked_on_the_next_day() {
                 // The post before may have gone into today's; the next day has none.
                 today = close(&world, today).await;
             }
-            move_clock(&world, &format!("{today}T23:59:00Z"));
+            move_clock(&world, &format!("{today}T23:00:00Z"));
             let mut post = pin!(world.postback(sale(orders)));
             orders += 1;
             let done = go_on(post.as_mut(), steps).await;
@@ -496,7 +496,7 @@ async fn a_post_that_is_overtaken_by_its_days_run_is_booked_on_the_next_day() {
     check_nothing_is_stranded(&world, &BTreeMap::from([("anna", earned)])).await;
 }
 
-/// A post is cut off at its n-th call, just before midnight; the sender repeats it on the next
+/// A post is cut off at its n-th call, late in the evening; the sender repeats it on the next
 /// day, while the run of the day before is made.
 #[tokio::test]
 async fn a_retry_over_midnight_is_booked_once_and_paid() {
@@ -514,8 +514,8 @@ async fn a_retry_over_midnight_is_booked_once_and_paid() {
         for when in [Cut::Before, Cut::After] {
             let today = date(2026, 7, 1).saturating_add(jiff::Span::new().days(day - 1));
             let tomorrow = today.tomorrow().unwrap();
-            // Not the last second: the clock runs on while the post is repeated inside.
-            move_clock(&world, &format!("{today}T23:59:00Z"));
+            // Not the last minute: the clock runs on while the post is repeated inside.
+            move_clock(&world, &format!("{today}T23:00:00Z"));
             world.stack.table.cut_at(call, when);
             let sale = sale(format!("{call} {when:?}"));
             let cut = world.postback(sale.clone()).await;
