@@ -288,7 +288,7 @@ pub fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Adds a line's effect to its merchant's sums.
+/// Adds a line's effect to its merchant's sums; none where one leaves the range.
 pub fn add_to_merchant(
     sums: &mut OfMerchant,
     kind: Kind,
@@ -304,7 +304,7 @@ pub fn add_to_merchant(
     Some(())
 }
 
-/// A row of nothing but a pocket's figures; its names are filled in by who knows them.
+/// The pocket that a row is about.
 #[must_use]
 pub fn pocket_of(payer: &PayerId, row: &Row) -> Pocket {
     Pocket {

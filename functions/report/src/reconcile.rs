@@ -150,7 +150,7 @@ async fn look_once(app: &App, pocket: &Pocket, months: &Months) -> Result<Looked
     })
 }
 
-/// Sums of minor units; `None` never happens with amounts that are sums of less than 2^63.
+/// What lines change together, in minor units.
 fn total<'a>(entries: impl Iterator<Item = &'a Entry>) -> i64 {
     entries.fold(0, |sum, entry| sum + entry.effect.minor())
 }
