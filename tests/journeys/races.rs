@@ -456,12 +456,13 @@ async fn go_on<F: Future>(mut task: std::pin::Pin<&mut F>, steps: usize) -> Opti
 #[tokio::test]
 async fn a_post_that_is_overtaken_by_its_days_run_is_booked_on_the_next_day() {
     let world = World::with_shop("2026-07-01T00:00:00Z").await;
-    let click_id = world.click("anna-shoes").await;
     let mut today = date(2026, 7, 1);
     let mut orders = 0;
     let mut was_done = false;
     for steps in 0.. {
         for has_bucket in [false, true] {
+            // Of its own: the days pass, and a click's window with them.
+            let click_id = world.click("anna-shoes").await;
             let sale = |number: usize| json!({"click_id": click_id, "order_id": number.to_string(), "amount": "10"});
             if has_bucket {
                 post_until_known(&world, &sale(orders)).await;
@@ -502,9 +503,9 @@ async fn a_post_that_is_overtaken_by_its_days_run_is_booked_on_the_next_day() {
 async fn a_retry_over_midnight_is_booked_once_and_paid() {
     let world = World::with_shop("2026-07-01T00:00:00Z").await;
     let click_id = world.click("anna-shoes").await;
-    let sale = |name: String| json!({"click_id": click_id, "order_id": name, "amount": "10"});
+    let sale = |click_id: &str, name: String| json!({"click_id": click_id, "order_id": name, "amount": "10"});
     let before = world.stack.table.call_count();
-    post_until_known(&world, &sale("first".to_owned())).await;
+    post_until_known(&world, &sale(&click_id, "first".to_owned())).await;
     let calls = world.stack.table.call_count() - before;
     assert!(calls > 8, "{calls}");
 
@@ -516,8 +517,9 @@ async fn a_retry_over_midnight_is_booked_once_and_paid() {
             let tomorrow = today.tomorrow().unwrap();
             // Not the last minute: the clock runs on while the post is repeated inside.
             move_clock(&world, &format!("{today}T23:00:00Z"));
+            let click_id = world.click("anna-shoes").await;
             world.stack.table.cut_at(call, when);
-            let sale = sale(format!("{call} {when:?}"));
+            let sale = sale(&click_id, format!("{call} {when:?}"));
             let cut = world.postback(sale.clone()).await;
             assert!(matches!(cut.status, 200 | 503), "{cut:?}");
             world.stack.table.mend();
