@@ -90,9 +90,7 @@ impl App {
         key.and_then(|key| key.record.admits(text, request.now))
             .ok_or_else(Problem::unauthorised)
     }
-}
 
-impl App {
     /// Whose money a request is about: the payer that it names, or the only one there is.
     ///
     /// # Errors

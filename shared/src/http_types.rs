@@ -16,7 +16,7 @@ pub use wire::{Cursor, Span, parse_day, parse_instant, parse_span};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// One HTTP request, whichever front it came through.
 #[derive(Debug, Clone)]
@@ -72,6 +72,30 @@ impl Request {
                     .map(|text| text.into_owned())
             })
             .collect()
+    }
+
+    /// The segments below `/api/v1`, percent-decoded.
+    ///
+    /// # Errors
+    /// 404 for every other path.
+    pub fn api_segments(&self) -> Result<Vec<String>, Problem> {
+        let mut segments = self.segments().ok_or_else(Problem::not_found)?;
+        if !matches!(segments.as_slice(), [api, version, ..] if api == "api" && version == "v1") {
+            return Err(Problem::not_found());
+        }
+        Ok(segments.split_off(2))
+    }
+
+    /// Refuses every other method.
+    ///
+    /// # Errors
+    /// 405; `allow` lists the methods that would do.
+    pub fn only(&self, method: Method, allow: &'static str) -> Result<(), Problem> {
+        if self.method == method {
+            Ok(())
+        } else {
+            Err(Problem::method_not_allowed(allow))
+        }
     }
 
     /// The query's parameters.
@@ -160,6 +184,13 @@ impl Response {
     #[must_use]
     pub fn json(status: StatusCode, value: &Value) -> Self {
         Self::bytes(status, "application/json", value.to_string())
+    }
+
+    /// Part of a list, and where it goes on.
+    #[must_use]
+    pub fn list(items: &[Value], next: Option<&Cursor>) -> Self {
+        let next = next.map(Cursor::to_string);
+        Self::json(StatusCode::OK, &json!({"items": items, "next": next}))
     }
 
     /// Sends the visitor on, with a 302. A location that cannot stand in a header sends nobody

@@ -11,8 +11,6 @@ use shared::ids::{AffiliateId, MerchantId};
 use shared::rights::{Action, Caller, Subject};
 use shared::store::{ConversionsOf, Moved};
 
-use crate::only;
-
 pub async fn serve(
     app: &App,
     request: &Request,
@@ -21,20 +19,20 @@ pub async fn serve(
 ) -> Result<Response, Problem> {
     match rest {
         [] => {
-            only(request, Method::GET, "GET")?;
+            request.only(Method::GET, "GET")?;
             list(app, request, caller).await
         }
         [id] => {
-            only(request, Method::GET, "GET")?;
+            request.only(Method::GET, "GET")?;
             let conversion = visible(app, caller, id, Action::ReadConversions).await?;
             Ok(Response::json(StatusCode::OK, &shown(&conversion, caller)))
         }
         [id, decision @ ("approve" | "reject" | "reopen")] => {
-            only(request, Method::POST, "POST")?;
+            request.only(Method::POST, "POST")?;
             decide(app, request, caller, id, decision).await
         }
         [id, "amend"] => {
-            only(request, Method::POST, "POST")?;
+            request.only(Method::POST, "POST")?;
             amend::amend(app, request, caller, id).await
         }
         _ => Err(Problem::not_found()),
@@ -120,9 +118,7 @@ pub async fn refusals(app: &App, request: &Request, caller: &Caller) -> Result<R
             })
         })
         .collect();
-    let next = next.map(|cursor| cursor.to_string());
-    let body = json!({"items": items, "next": next});
-    Ok(Response::json(StatusCode::OK, &body))
+    Ok(Response::list(&items, next.as_ref()))
 }
 
 async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
@@ -143,9 +139,7 @@ async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response,
         })
         .map(|conversion| shown(conversion, caller))
         .collect();
-    let next = next.map(|cursor| cursor.to_string());
-    let body = json!({"items": items, "next": next});
-    Ok(Response::json(StatusCode::OK, &body))
+    Ok(Response::list(&items, next.as_ref()))
 }
 
 fn shown(conversion: &Conversion, caller: &Caller) -> Value {

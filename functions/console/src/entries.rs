@@ -1,6 +1,5 @@
 //! The ledger's lines behind a balance.
 
-use http::StatusCode;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
@@ -51,22 +50,17 @@ pub async fn entries(
                 continue;
             }
             if items.len() == page.limit {
-                return Ok(answer(&items, last));
+                return Ok(Response::list(&items, last.map(Cursor::after).as_ref()));
             }
             items.push(shown(&pocket, &entry));
             last = Some(place);
         }
     }
-    Ok(answer(&items, None))
+    Ok(Response::list(&items, None))
 }
 
 fn place(pocket: &Pocket, entry: &Entry) -> String {
     format!("{}#{}#{}", pocket.payer, pocket.currency, entry.place)
-}
-
-fn answer(items: &[Value], last: Option<String>) -> Response {
-    let next = last.map(|place| Cursor::after(place).to_string());
-    Response::json(StatusCode::OK, &json!({"items": items, "next": next}))
 }
 
 fn shown(pocket: &Pocket, entry: &Entry) -> Value {

@@ -5,9 +5,7 @@ use serde_json::{Value, json};
 use shared::app::{App, random, unavailable};
 use shared::http_types::{Fields, Page, Problem, Request, Response};
 use shared::rights::{Action, ApiKey, Caller, KeyText, Role};
-use shared::store::{Created, Replaced};
-
-use crate::audit;
+use shared::store::{Audit, Created, Replaced};
 
 pub async fn serve(
     app: &App,
@@ -51,9 +49,7 @@ async fn list(app: &App, request: &Request) -> Result<Response, Problem> {
         .await
         .map_err(unavailable)?;
     let items: Vec<Value> = keys.iter().map(|key| key.record.shown()).collect();
-    let next = next.map(|cursor| cursor.to_string());
-    let body = json!({"items": items, "next": next});
-    Ok(Response::json(StatusCode::OK, &body))
+    Ok(Response::list(&items, next.as_ref()))
 }
 
 async fn create(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
@@ -69,7 +65,7 @@ async fn create(app: &App, request: &Request, caller: &Caller) -> Result<Respons
         };
         return Err(Problem::invalid(code, field));
     }
-    let audit = audit(caller, "create key".to_owned(), None);
+    let audit = Audit::by(caller, "create key", None);
     let made = app.store.create(&key, request.now, &audit).await;
     match made.map_err(unavailable)? {
         Created::New(_) => {
@@ -90,7 +86,7 @@ async fn end(app: &App, request: &Request, caller: &Caller, id: &str) -> Result<
     if seen.record.ended_at.is_none() {
         let mut ended = seen.record.clone();
         ended.ended_at = Some(request.now);
-        let audit = audit(caller, "end key".to_owned(), None);
+        let audit = Audit::by(caller, "end key", None);
         let replaced = app.store.replace(&seen, &ended, request.now, &audit).await;
         if replaced.map_err(unavailable)? == Replaced::Moved {
             return Err(Problem::unavailable());

@@ -11,7 +11,6 @@ mod serve;
 use http::Method;
 use shared::app::App;
 use shared::http_types::{Problem, Request, Response};
-use shared::rights::Caller;
 use shared::setup::{Affiliate, Enrolment, Link, Merchant, Payer, Program};
 
 /// Answers one request.
@@ -21,13 +20,10 @@ pub async fn handle(app: &App, request: Request) -> Response {
 }
 
 async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
-    let segments = request.segments().ok_or_else(Problem::not_found)?;
+    let segments = request.api_segments()?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let ["api", "v1", rest @ ..] = segments.as_slice() else {
-        return Err(Problem::not_found());
-    };
     let caller = app.caller(request).await?;
-    match rest {
+    match segments.as_slice() {
         ["payers", rest @ ..] => serve::serve::<Payer>(app, request, &caller, rest).await,
         ["merchants", id, "secrets", rest @ ..] => {
             secrets::serve(app, request, &caller, id, rest).await
@@ -35,11 +31,11 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
         ["merchants", rest @ ..] => serve::serve::<Merchant>(app, request, &caller, rest).await,
         ["programs", rest @ ..] => serve::serve::<Program>(app, request, &caller, rest).await,
         ["affiliates", id, "balances"] => {
-            only(request, Method::GET, "GET")?;
+            request.only(Method::GET, "GET")?;
             balances::balances(app, request, &caller, id).await
         }
         ["affiliates", id, "entries"] => {
-            only(request, Method::GET, "GET")?;
+            request.only(Method::GET, "GET")?;
             entries::entries(app, request, &caller, id).await
         }
         ["affiliates", rest @ ..] => serve::serve::<Affiliate>(app, request, &caller, rest).await,
@@ -47,28 +43,10 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
         ["links", rest @ ..] => serve::serve::<Link>(app, request, &caller, rest).await,
         ["conversions", rest @ ..] => conversions::serve(app, request, &caller, rest).await,
         ["refusals"] => {
-            only(request, Method::GET, "GET")?;
+            request.only(Method::GET, "GET")?;
             conversions::refusals(app, request, &caller).await
         }
         ["keys", rest @ ..] => keys::serve(app, request, &caller, rest).await,
         _ => Err(Problem::not_found()),
-    }
-}
-
-/// Refuses another method.
-fn only(request: &Request, method: Method, allow: &'static str) -> Result<(), Problem> {
-    if request.method == method {
-        Ok(())
-    } else {
-        Err(Problem::method_not_allowed(allow))
-    }
-}
-
-fn audit(caller: &Caller, what: String, reason: Option<String>) -> shared::store::Audit {
-    shared::store::Audit {
-        key: caller.key.to_string(),
-        person: caller.person.clone(),
-        what,
-        reason,
     }
 }

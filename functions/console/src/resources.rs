@@ -9,9 +9,9 @@ use shared::rights::{Action, Caller};
 use shared::setup::{
     Affiliate, Enrolment, EnrolmentStatus, Link, Merchant, Payer, Program, ProgramStatus, Record,
 };
-use shared::store::{Created, Versioned};
+use shared::store::{Audit, Created, Versioned};
 
-use crate::{audit, secrets};
+use crate::secrets;
 
 /// Whose a record is, as far as rights go.
 #[derive(Debug, Default)]
@@ -419,7 +419,7 @@ impl Resource for Link {
             return Ok(());
         }
         let enrolment = Enrolment::plain(self.program.clone(), self.affiliate.clone());
-        let audit = audit(caller, "create enrolment".to_owned(), None);
+        let audit = Audit::by(caller, "create enrolment", None);
         let made = app.store.create(&enrolment, now, &audit).await;
         made.map(drop).map_err(unavailable)
     }

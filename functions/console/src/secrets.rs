@@ -9,9 +9,8 @@ use shared::ids::{MerchantId, SecretId};
 use shared::keys::KeyRing;
 use shared::rights::{Action, Caller};
 use shared::setup::{Merchant, NewToken, Secret};
-use shared::store::{Created, Replaced};
+use shared::store::{Audit, Created, Replaced};
 
-use crate::audit;
 use crate::serve::visible;
 
 pub async fn serve(
@@ -76,7 +75,7 @@ async fn keep(
     now: Timestamp,
     caller: &Caller,
 ) -> Result<Value, Problem> {
-    let audit = audit(caller, "create secret".to_owned(), None);
+    let audit = Audit::by(caller, "create secret", None);
     let made = app.store.create(secret, now, &audit).await;
     if let Created::Exists(_) = made.map_err(unavailable)? {
         return Err(Problem::unavailable());
@@ -101,9 +100,7 @@ async fn list(app: &App, request: &Request, merchant: &MerchantId) -> Result<Res
         .await
         .map_err(unavailable)?;
     let items: Vec<Value> = secrets.iter().map(|secret| secret.record.shown()).collect();
-    let next = next.map(|cursor| cursor.to_string());
-    let body = json!({"items": items, "next": next});
-    Ok(Response::json(StatusCode::OK, &body))
+    Ok(Response::list(&items, next.as_ref()))
 }
 
 async fn end(
@@ -123,7 +120,7 @@ async fn end(
     if seen.record.is_live() {
         let mut ended = seen.record.clone();
         ended.ended_at = Some(request.now);
-        let audit = audit(caller, "end secret".to_owned(), None);
+        let audit = Audit::by(caller, "end secret", None);
         let replaced = app.store.replace(&seen, &ended, request.now, &audit).await;
         if replaced.map_err(unavailable)? == Replaced::Moved {
             return Err(Problem::unavailable());

@@ -1,14 +1,13 @@
 //! What all resources have in common: made, listed, read and changed.
 
 use http::{Method, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 use shared::app::{App, random, unavailable};
 use shared::http_types::{Page, Problem, Request, Response};
 use shared::rights::{Action, Caller, Decision, Subject};
 use shared::setup::{Affiliate, Program, Record, patched};
-use shared::store::{Created, Replaced, Versioned};
+use shared::store::{Audit, Created, Replaced, Versioned};
 
-use crate::audit;
 use crate::resources::{Owners, Resource};
 
 /// Serves one resource: `rest` is what follows its name in the path.
@@ -103,9 +102,7 @@ async fn list<R: Resource>(
         match next {
             Some(cursor) if items.len() < wanted => page.after = Some(cursor),
             next => {
-                let next = next.map(|cursor| cursor.to_string());
-                let body = json!({"items": items, "next": next});
-                return Ok(Response::json(StatusCode::OK, &body));
+                return Ok(Response::list(&items, next.as_ref()));
             }
         }
     }
@@ -140,7 +137,7 @@ async fn create<R: Resource>(
     caller.may(R::CREATE, subject(&owners))?;
     record.check(app, caller, None, reason.as_deref()).await?;
 
-    let audit = audit(caller, format!("create {}", R::KIND), reason);
+    let audit = Audit::by(caller, format!("create {}", R::KIND), reason);
     let created = app
         .store
         .create(&record, request.now, &audit)
@@ -215,7 +212,7 @@ async fn change<R: Resource>(
     if is_affiliate {
         wake(app, &seen.record.id(), request).await?;
     }
-    let audit = audit(caller, format!("change {}", R::KIND), reason);
+    let audit = Audit::by(caller, format!("change {}", R::KIND), reason);
     let replaced = app
         .store
         .replace(&seen, &changed, request.now, &audit)

@@ -44,12 +44,7 @@ async fn create(app: &App, request: &Request, caller: &Caller) -> Result<Respons
     fields.finish()?;
     exists(app, &adjustment).await?;
 
-    let audit = Audit {
-        key: caller.key.to_string(),
-        person: caller.person.clone(),
-        what: "create adjustment".to_owned(),
-        reason: Some(adjustment.reason.clone()),
-    };
+    let audit = Audit::by(caller, "create adjustment", Some(adjustment.reason.clone()));
     let adjusted = app.store.adjust(&adjustment, &audit).await;
     match adjusted.map_err(unavailable)? {
         Adjusted::Created(made) => Ok(Response::json(StatusCode::CREATED, &shown(&made))),
@@ -87,10 +82,7 @@ async fn read(
         let why = "a bonus is credited and a fee is charged: a fee's amount is negative";
         return Err(Problem::invalid("sign_wrong", "amount").explained(why));
     }
-    let reason = fields.parsed_required("reason", "text_invalid", |text| {
-        let is_good = text.chars().count() <= REASON_MOST && !text.chars().any(char::is_control);
-        is_good.then(|| text.to_owned()).ok_or(())
-    })?;
+    let reason = fields.line_required("reason", REASON_MOST)?;
     let payable_on = fields.day("payable_on")?;
     let payer = app.payer(fields).await?;
     Ok(Adjustment {
@@ -139,9 +131,7 @@ async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response,
         .await
         .map_err(unavailable)?;
     let items: Vec<Value> = adjustments.iter().map(shown).collect();
-    let next = next.map(|cursor| cursor.to_string());
-    let body = json!({"items": items, "next": next});
-    Ok(Response::json(StatusCode::OK, &body))
+    Ok(Response::list(&items, next.as_ref()))
 }
 
 fn shown(adjustment: &Adjustment) -> Value {

@@ -20,13 +20,10 @@ pub async fn handle(app: &App, request: Request) -> Response {
 }
 
 async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
-    let segments = request.segments().ok_or_else(Problem::not_found)?;
+    let segments = request.api_segments()?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let ["api", "v1", rest @ ..] = segments.as_slice() else {
-        return Err(Problem::not_found());
-    };
     let caller = app.caller(request).await?;
-    match rest {
+    match segments.as_slice() {
         ["payout-runs"] => run_asked_for(app, request, &caller).await,
         ["payouts", rest @ ..] => payouts::serve(app, request, &caller, rest).await,
         ["adjustments", rest @ ..] => adjustments::serve(app, request, &caller, rest).await,

@@ -1,5 +1,7 @@
 //! Payouts: seen with the lines they are made of, and taken from state to state.
 
+use std::ops::Bound;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
@@ -11,7 +13,6 @@ use shared::period::Month;
 use shared::rights::{Action, Caller, Subject};
 use shared::setup::Affiliate;
 use shared::store::{Audit, Entry, MovedPayout, Payout, PayoutsOf, Step};
-use std::ops::Bound;
 
 const TEXT_MOST: usize = 500;
 const IDS_MOST: usize = 1_000;
@@ -69,19 +70,15 @@ fn body(request: &Request) -> Result<Fields, Problem> {
 
 /// A payout that is sent by hand needs its reference, one whose money comes back a reason.
 fn step(fields: &mut Fields, to: State) -> Result<Step, Problem> {
-    let text = |text: &str| {
-        let is_good = text.chars().count() <= TEXT_MOST && !text.chars().any(char::is_control);
-        is_good.then(|| text.to_owned()).ok_or(())
-    };
     let mut step = Step {
         to,
         reference: None,
         reason: None,
     };
     if to == State::Sent {
-        step.reference = Some(fields.parsed_required("reference", "text_invalid", text)?);
+        step.reference = Some(fields.line_required("reference", TEXT_MOST)?);
     } else if to.is_credited_again() {
-        step.reason = Some(fields.parsed_required("reason", "text_invalid", text)?);
+        step.reason = Some(fields.line_required("reason", TEXT_MOST)?);
     }
     Ok(step)
 }
@@ -105,12 +102,11 @@ async fn take(
     id: &str,
     wanted: &Step,
 ) -> Result<Payout, Problem> {
-    let audit = Audit {
-        key: caller.key.to_string(),
-        person: caller.person.clone(),
-        what: format!("payout {}", wanted.to.as_str()),
-        reason: wanted.reason.clone(),
-    };
+    let audit = Audit::by(
+        caller,
+        format!("payout {}", wanted.to.as_str()),
+        wanted.reason.clone(),
+    );
     for _ in 0..RACES_MOST {
         let seen = app.store.payout(id).await.map_err(unavailable)?;
         let seen = seen.ok_or_else(Problem::not_found)?;
@@ -218,9 +214,7 @@ async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response,
     };
     let (items, next) = filtered(app, &list, month, page, is_wanted).await?;
     let items: Vec<Value> = items.iter().map(|payout| shown(payout, caller)).collect();
-    let next = next.map(|cursor| cursor.to_string());
-    let body = json!({"items": items, "next": next});
-    Ok(Response::json(StatusCode::OK, &body))
+    Ok(Response::list(&items, next.as_ref()))
 }
 
 /// A page of those that are wanted, however many others lie between.

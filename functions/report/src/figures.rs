@@ -166,13 +166,10 @@ async fn of_pocket(
     next_run: Option<Date>,
 ) -> Result<OfPocket, Problem> {
     let end = last_instant_of(month.last_day());
-    let affiliate = |at| {
-        app.store
-            .record_at::<Affiliate>(pocket.affiliate.as_str(), at)
-    };
-    let now = affiliate(jiff::Timestamp::MAX).await.map_err(unavailable)?;
-    let then = affiliate(end).await.map_err(unavailable)?;
-    let (Some(now), Some(then)) = (now, then) else {
+    let id = pocket.affiliate.as_str();
+    let now = app.store.record::<Affiliate>(id).await;
+    let then = app.store.record_at::<Affiliate>(id, end).await;
+    let (Some(now), Some(then)) = (now.map_err(unavailable)?, then.map_err(unavailable)?) else {
         return Err(Problem::unavailable());
     };
     let entries = app

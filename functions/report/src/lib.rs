@@ -18,35 +18,32 @@ pub async fn handle(app: &App, request: Request) -> Response {
 }
 
 async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
-    let segments = request.segments().ok_or_else(Problem::not_found)?;
+    let segments = request.api_segments()?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let ["api", "v1", rest @ ..] = segments.as_slice() else {
-        return Err(Problem::not_found());
-    };
     let caller = app.caller(request).await?;
-    match rest {
+    match segments.as_slice() {
         ["reports", "payouts", month] => {
-            only(request, Method::GET, "GET")?;
+            request.only(Method::GET, "GET")?;
             reports::payouts(app, request, &caller, month).await
         }
         ["reports", "reconciliation"] => {
-            only(request, Method::GET, "GET")?;
+            request.only(Method::GET, "GET")?;
             reconcile::reconciliation(app, request, &caller).await
         }
         ["statements", affiliate, month] => {
-            only(request, Method::GET, "GET")?;
+            request.only(Method::GET, "GET")?;
             statements::statement(app, request, &caller, affiliate, month).await
         }
         ["periods"] => {
-            only(request, Method::GET, "GET")?;
+            request.only(Method::GET, "GET")?;
             periods::list(app, request, &caller).await
         }
         ["periods", month] => {
-            only(request, Method::GET, "GET")?;
+            request.only(Method::GET, "GET")?;
             periods::one(app, request, &caller, month).await
         }
         ["periods", month, step @ ("prepare" | "approve" | "close")] => {
-            only(request, Method::POST, "POST")?;
+            request.only(Method::POST, "POST")?;
             periods::step(app, request, &caller, month, step).await
         }
         _ => Err(Problem::not_found()),
@@ -60,14 +57,5 @@ fn begun(text: &str, now: Timestamp) -> Result<Month, Problem> {
         Ok(month)
     } else {
         Err(Problem::not_found())
-    }
-}
-
-/// Refuses another method.
-fn only(request: &Request, method: Method, allow: &'static str) -> Result<(), Problem> {
-    if request.method == method {
-        Ok(())
-    } else {
-        Err(Problem::method_not_allowed(allow))
     }
 }

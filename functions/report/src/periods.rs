@@ -29,9 +29,7 @@ pub async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Respo
         .await
         .map_err(unavailable)?;
     let items: Vec<Value> = periods.iter().map(shown).collect();
-    let next = next.map(|cursor| cursor.to_string());
-    let body = json!({"items": items, "next": next});
-    Ok(Response::json(StatusCode::OK, &body))
+    Ok(Response::list(&items, next.as_ref()))
 }
 
 /// `GET /api/v1/periods/{month}`
@@ -98,12 +96,7 @@ pub async fn step(
             Stage::Approved => approve(&mut next, &seen, &payer, caller)?,
             Stage::Closed => close(app, &mut next, &seen).await?,
         }
-        let audit = Audit {
-            key: caller.key.to_string(),
-            person: caller.person.clone(),
-            what: format!("{step} period"),
-            reason: None,
-        };
+        let audit = Audit::by(caller, format!("{step} period"), None);
         let moved = app.store.move_period(&next, request.now, &audit).await;
         if moved.map_err(unavailable)? {
             return Ok(Response::json(StatusCode::OK, &shown(&next)));

@@ -181,6 +181,17 @@ impl Fields {
             .ok_or_else(|| self.invalid(name, "parameter_missing"))
     }
 
+    /// A line that must be there: at most so many characters, and no control character.
+    ///
+    /// # Errors
+    /// `text_invalid`, `parameter_missing`, and as [`Fields::text`].
+    pub fn line_required(&mut self, name: &str, most: usize) -> Result<String, Invalid> {
+        self.parsed_required(name, "text_invalid", |text| {
+            let is_line = text.chars().count() <= most && !text.chars().any(char::is_control);
+            is_line.then(|| text.to_owned()).ok_or(())
+        })
+    }
+
     /// A text that `parse` understands; its error becomes `code`.
     ///
     /// # Errors

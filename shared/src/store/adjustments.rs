@@ -66,9 +66,7 @@ fn write(adjustment: &Adjustment) -> Row {
     let pocket = &adjustment.pocket;
     Row::new(&key(&adjustment.id))
         .text("id", &adjustment.id)
-        .text("payer", pocket.payer.as_str())
-        .text("affiliate", pocket.affiliate.as_str())
-        .text("currency", pocket.currency.code())
+        .of_pocket(pocket)
         .text_if(
             "program",
             adjustment.program.as_ref().map(ProgramId::as_str),
@@ -97,28 +95,18 @@ fn write(adjustment: &Adjustment) -> Row {
         )
 }
 
-fn day_if(row: &Row, name: &str) -> Result<Option<Date>, Damaged> {
-    match row.get_text_if(name) {
-        Some(_) => row.get_day(name).map(Some),
-        None => Ok(None),
-    }
-}
-
 fn read(row: &Row) -> Result<Adjustment, Damaged> {
     let pocket = pocket(row)?;
     Ok(Adjustment {
         id: row.get_text("id")?.to_owned(),
-        program: match row.get_text_if("program") {
-            Some(_) => Some(row.parsed("program", ProgramId::parse)?),
-            None => None,
-        },
+        program: row.parsed_if("program", ProgramId::parse)?,
         kind: row.get_text("kind")?.to_owned(),
         amount: Money::new(row.get_number("amount")?, pocket.currency),
         reason: row.get_text("reason")?.to_owned(),
-        payable_on: day_if(row, "payable_on")?,
+        payable_on: row.get_day_if("payable_on")?,
         person: row.get_text("person")?.to_owned(),
         recorded_at: row.get_instant("recorded_at")?,
-        booked_on: day_if(row, "booked_on")?,
+        booked_on: row.get_day_if("booked_on")?,
         pocket,
     })
 }

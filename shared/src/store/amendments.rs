@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::booking::{AMENDMENT, Booked};
-use super::conversions::{leg, partition, write};
+use super::conversions::{leg, partition};
 use super::schema::escaped;
-use super::transaction::{Write, number};
+use super::transaction::Write;
 use super::{Key, Row, Store, StoreError};
 use crate::conversion::{Conversion, Status};
 use crate::ledger::{Kind, Leg};
@@ -99,16 +99,8 @@ impl Store {
                 .text("reason", &amendment.reason)
                 .text("recorded_at", now.to_string());
             let table = self.core();
-            let mut guards = vec![
-                Write::Add { table, row },
-                Write::Replace {
-                    table: self.core(),
-                    row: write(&next),
-                    condition: "ver = :seen".to_owned(),
-                    values: vec![(":seen".into(), number(seen.ver))],
-                },
-            ];
-            guards.extend(self.unapproved(Some(seen), &next, now));
+            let mut guards = vec![Write::Add { table, row }];
+            guards.extend(self.changed(seen, &next, now));
             guards
         };
         match self.book(guards, &legs, day_of(now)).await? {

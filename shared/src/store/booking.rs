@@ -73,9 +73,7 @@ pub(super) fn entry_row(leg: &Leg, day: Date) -> Row {
         Kind::Returned => ("payouts", "affiliate_payable"),
     };
     Row::new(&key)
-        .text("payer", leg.pocket.payer.as_str())
-        .text("affiliate", leg.pocket.affiliate.as_str())
-        .text("currency", leg.pocket.currency.code())
+        .of_pocket(&leg.pocket)
         .text("kind", leg.kind.as_str())
         .text("debit", debit)
         .text("credit", credit)
@@ -107,7 +105,7 @@ impl Entry {
     /// Whether it is a conversion's own line, not one that changes it later.
     #[must_use]
     pub fn is_conversion(&self) -> bool {
-        self.kind == Kind::Earned && !self.source.contains(AMENDMENT)
+        is_conversion(self.kind, &self.source)
     }
 }
 
@@ -124,17 +122,15 @@ fn entry(row: &Row, currency: Currency) -> Result<Entry, Damaged> {
     })
 }
 
-/// How many conversions a leg stands for: what it earns later, by an amendment, is none.
-fn conversions(leg: &Leg) -> i64 {
-    i64::from(leg.kind == Kind::Earned && !leg.source.contains(AMENDMENT))
+/// What an order earns later, by an amendment, is no conversion of its own.
+fn is_conversion(kind: Kind, source: &str) -> bool {
+    kind == Kind::Earned && !source.contains(AMENDMENT)
 }
 
 pub(super) fn bucket_row(day: Date, pocket: &Pocket, lane: u8, sums: Sums, count: i64) -> Row {
     let row = Row::new(&bucket_key(day, pocket, lane))
         .text("state", "open")
-        .text("payer", pocket.payer.as_str())
-        .text("affiliate", pocket.affiliate.as_str())
-        .text("currency", pocket.currency.code())
+        .of_pocket(pocket)
         .number("lane", i64::from(lane))
         .number("count", count);
     Kind::ALL
@@ -269,6 +265,7 @@ impl Store {
 
     /// The entry, then the bucket: changed while open, or made under an open gate.
     fn add_leg(&self, writes: &mut Vec<Write>, leg: &Leg, aim: Aim) {
+        let conversions = i64::from(is_conversion(leg.kind, &leg.source));
         writes.push(Write::Add {
             table: self.ledger(),
             row: entry_row(leg, aim.day),
@@ -286,7 +283,7 @@ impl Store {
                 values: vec![
                     (":effect".into(), number(leg.effect.minor())),
                     (":one".into(), number(1)),
-                    (":conversions".into(), number(conversions(leg))),
+                    (":conversions".into(), number(conversions)),
                     (":open".into(), text("open")),
                 ],
             });
@@ -296,7 +293,7 @@ impl Store {
         writes.push(Write::Add {
             table: table.clone(),
             row: bucket_row(aim.day, &leg.pocket, leg.lane, sums, 1)
-                .number("conversions", conversions(leg)),
+                .number("conversions", conversions),
         });
         writes.push(Write::Check {
             table,

@@ -57,7 +57,7 @@ fn conversion_key(key: &OrderKey) -> Key {
     Key::new(partition(key), escaped(&key.goal))
 }
 
-pub(super) fn write(conversion: &Conversion) -> Row {
+fn write(conversion: &Conversion) -> Row {
     let credits: Value = conversion.credits.iter().map(credit_json).collect();
     let key = &conversion.key;
     let row = Row::new(&conversion_key(key))
@@ -146,10 +146,7 @@ pub(super) fn read(row: &Row) -> Result<Conversion, Damaged> {
             .collect();
         credits.ok_or(())
     })?;
-    let program = match row.get_text_if("scope_program") {
-        Some(_) => Some(row.parsed("scope_program", ProgramId::parse)?),
-        None => None,
-    };
+    let program = row.parsed_if("scope_program", ProgramId::parse)?;
     Ok(Conversion {
         key: OrderKey {
             merchant: row.parsed("merchant", MerchantId::parse)?,
@@ -231,7 +228,7 @@ pub(super) fn legs(
 
 impl Store {
     /// What a change of a conversion does to what waits for approval.
-    pub(super) fn unapproved(
+    fn unapproved(
         &self,
         seen: Option<&Conversion>,
         next: &Conversion,
@@ -262,6 +259,23 @@ impl Store {
                 self.note_unapproved(&pocket, day_of(now), &source, change)
             })
             .collect()
+    }
+
+    /// The writes that put `next` in the place of `seen`, if that is still what stands there.
+    pub(super) fn changed(
+        &self,
+        seen: &Conversion,
+        next: &Conversion,
+        now: Timestamp,
+    ) -> Vec<Write> {
+        let mut writes = vec![Write::Replace {
+            table: self.core(),
+            row: write(next),
+            condition: "ver = :seen".to_owned(),
+            values: vec![(":seen".into(), number(seen.ver))],
+        }];
+        writes.extend(self.unapproved(Some(seen), next, now));
+        writes
     }
 
     /// The conversion of an order, as it is now.
@@ -427,16 +441,7 @@ impl Store {
             }
             booked
         };
-        let guards = |days: &[Date]| {
-            let mut guards = vec![Write::Replace {
-                table: self.core(),
-                row: write(&with_days(days)),
-                condition: "ver = :seen".to_owned(),
-                values: vec![(":seen".into(), number(seen.ver))],
-            }];
-            guards.extend(self.unapproved(Some(seen), &next, now));
-            guards
-        };
+        let guards = |days: &[Date]| self.changed(seen, &with_days(days), now);
         match self.book(guards, &legs, day_of(now)).await? {
             Booked::Done(days) => Ok(Moved::Done(Box::new(with_days(&days)))),
             Booked::Guarded(..) => Ok(Moved::Raced),

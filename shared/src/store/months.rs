@@ -201,9 +201,7 @@ impl Store {
         Write::Add {
             table: self.core(),
             row: Row::new(&key)
-                .text("payer", pocket.payer.as_str())
-                .text("affiliate", pocket.affiliate.as_str())
-                .text("currency", pocket.currency.code())
+                .of_pocket(pocket)
                 .number("unapproved", change),
         }
     }

@@ -75,9 +75,7 @@ pub(super) fn new_row(
     let affiliate = escaped(pocket.affiliate.as_str());
     Row::new(&key(id))
         .text("id", id)
-        .text("payer", pocket.payer.as_str())
-        .text("affiliate", pocket.affiliate.as_str())
-        .text("currency", pocket.currency.code())
+        .of_pocket(pocket)
         .number("amount", amount.minor())
         .text("day", day.to_string())
         .text_if("after", after.map(|day| day.to_string()))
@@ -98,10 +96,7 @@ fn read(row: &Row) -> Result<Payout, Damaged> {
         id: row.get_text("id")?.to_owned(),
         amount: Money::new(row.get_number("amount")?, pocket.currency),
         day: row.get_day("day")?,
-        after: match row.get_text_if("after") {
-            Some(_) => Some(row.get_day("after")?),
-            None => None,
-        },
+        after: row.get_day_if("after")?,
         state: row.parsed("state", |text| State::parse(text).ok_or(()))?,
         created_at: row.get_instant("created_at")?,
         ver: row.get_number("ver")?,

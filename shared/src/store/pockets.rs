@@ -37,11 +37,13 @@ fn payer_pk(payer: &PayerId, shard: u8) -> String {
     format!("N#{}#{shard:02}", escaped(payer.as_str()))
 }
 
-fn named(key: &Key, pocket: &Pocket) -> Row {
-    Row::new(key)
-        .text("payer", pocket.payer.as_str())
-        .text("affiliate", pocket.affiliate.as_str())
-        .text("currency", pocket.currency.code())
+impl Row {
+    /// Says whose money the item is about: what [`pocket`] reads.
+    pub(super) fn of_pocket(self, pocket: &Pocket) -> Self {
+        self.text("payer", pocket.payer.as_str())
+            .text("affiliate", pocket.affiliate.as_str())
+            .text("currency", pocket.currency.code())
+    }
 }
 
 impl Store {
@@ -64,7 +66,7 @@ impl Store {
             );
             let add = |key: &Key| Write::Add {
                 table: self.core(),
-                row: named(key, pocket),
+                row: Row::new(key).of_pocket(pocket),
             };
             self.transact(&[add(&of_payer), add(&of_affiliate)]).await?;
         }

@@ -9,6 +9,7 @@ use super::schema::escaped;
 use super::transaction::{Outcome, Write, number, text};
 use super::{Damaged, Key, Row, Store, StoreError};
 use crate::http_types::{Cursor, Page};
+use crate::rights::Caller;
 use crate::rights::Role;
 use crate::setup::{Affiliate, Merchant, Record};
 
@@ -54,6 +55,19 @@ pub struct Audit {
     pub person: String,
     pub what: String,
     pub reason: Option<String>,
+}
+
+impl Audit {
+    /// What somebody with a key does.
+    #[must_use]
+    pub fn by(caller: &Caller, what: impl Into<String>, reason: Option<String>) -> Self {
+        Self {
+            key: caller.key.to_string(),
+            person: caller.person.clone(),
+            what: what.into(),
+            reason,
+        }
+    }
 }
 
 fn current<R: Record>(id: &str) -> Key {

@@ -5,7 +5,7 @@ use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
 use super::booking::Booked;
-use super::conversions::{legs, partition, write};
+use super::conversions::{legs, partition};
 use super::schema::escaped;
 use super::transaction::{Outcome, Write, number, text};
 use super::{Damaged, Key, Row, Store, StoreError};
@@ -78,10 +78,7 @@ fn read_waiting(row: &Row) -> Result<Waiting, Damaged> {
         goal: text("goal"),
         id: text("reversal_id"),
         amount: text("amount"),
-        currency: match row.get_text_if("currency") {
-            Some(_) => Some(row.parsed("currency", Currency::parse)?),
-            None => None,
-        },
+        currency: row.parsed_if("currency", Currency::parse)?,
         reason: text("reason"),
         programs: row.parsed("programs", |text| {
             let ids: Vec<String> = serde_json::from_str(text).map_err(drop)?;
@@ -152,19 +149,11 @@ impl Store {
             Vec::new()
         };
         let guards = |_: &[Date]| {
-            let mut guards = vec![
-                Write::Add {
-                    table: self.core(),
-                    row: row.clone(),
-                },
-                Write::Replace {
-                    table: self.core(),
-                    row: write(&next),
-                    condition: "ver = :seen".to_owned(),
-                    values: vec![(":seen".into(), number(seen.ver))],
-                },
-            ];
-            guards.extend(self.unapproved(Some(seen), &next, now));
+            let mut guards = vec![Write::Add {
+                table: self.core(),
+                row: row.clone(),
+            }];
+            guards.extend(self.changed(seen, &next, now));
             guards
         };
         match self.book(guards, &legs, day_of(now)).await? {

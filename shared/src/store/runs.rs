@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::booking::{bucket_key, bucket_pk, bucket_row, entry_row, gate_key};
+use super::months::{NAMED, name_values};
 use super::pockets::{accounts_pk, pocket, sums};
 use super::schema::escaped;
 use super::transaction::{Outcome as Sent, Write, number, text};
@@ -390,17 +391,13 @@ impl Store {
         day: Date,
     ) -> Write {
         let after = &settled.account;
-        let mut set = "SET ver = :ver, carry = :carry, through = :day, payer = :payer, \
-                       affiliate = :affiliate, currency = :currency"
-            .to_owned();
-        let mut values = vec![
+        let mut set = format!("SET {NAMED}, ver = :ver, carry = :carry, through = :day");
+        let mut values = name_values(pocket);
+        values.extend([
             (":ver".into(), number(after.ver)),
             (":carry".into(), number(after.carry.minor())),
             (":day".into(), text(day.to_string())),
-            (":payer".into(), text(pocket.payer.as_str())),
-            (":affiliate".into(), text(pocket.affiliate.as_str())),
-            (":currency".into(), text(pocket.currency.code())),
-        ];
+        ]);
         for kind in Kind::ALL {
             set.push_str(&format!(", {kind} = :{kind}"));
             values.push((format!(":{kind}"), number(after.lifetime.get(kind))));
@@ -488,9 +485,6 @@ fn account(row: &Row, currency: Currency) -> Result<Account, Damaged> {
         through: Some(row.get_day("through")?),
         ver: row.get_number("ver")?,
         sent: row.get_number_if("sent")?.unwrap_or(0),
-        last_payout: match row.get_text_if("last_payout") {
-            Some(_) => Some(row.get_day("last_payout")?),
-            None => None,
-        },
+        last_payout: row.get_day_if("last_payout")?,
     })
 }

@@ -170,6 +170,23 @@ impl Row {
         parse_day(self.get_text(name)?).ok_or_else(|| self.damaged(name))
     }
 
+    pub(super) fn get_day_if(&self, name: &str) -> Result<Option<Date>, Damaged> {
+        self.get_text_if(name)
+            .map(|_| self.get_day(name))
+            .transpose()
+    }
+
+    /// As [`Row::parsed`], where the text may be absent.
+    pub(super) fn parsed_if<T, E>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, Damaged> {
+        self.get_text_if(name)
+            .map(|_| self.parsed(name, parse))
+            .transpose()
+    }
+
     /// A text that `parse` understands.
     pub(super) fn parsed<T, E>(
         &self,

@@ -37,10 +37,7 @@ pub async fn amend(
     let amount = fields.parsed_required("amount", "amount_invalid", |text| {
         Money::parse(text, seen.currency)
     })?;
-    let reason = fields.parsed_required("reason", "text_invalid", |text| {
-        let is_good = text.chars().count() <= REASON_MOST && !text.chars().any(char::is_control);
-        is_good.then(|| text.to_owned()).ok_or(())
-    })?;
+    let reason = fields.line_required("reason", REASON_MOST)?;
     let items = items(&mut fields, &seen, amount)?;
     fields.finish()?;
 
