@@ -536,3 +536,34 @@ async fn a_refund_and_its_sale_that_arrive_at_once_always_meet() {
         ["0.00", "0.00", "0.00", "60.00"]
     );
 }
+
+#[tokio::test]
+async fn an_order_without_credit_is_not_amended_and_is_credited_as_it_was_posted() {
+    let world = World::with_shop(START).await;
+    let mut sale = json!({"order_id": "A-1", "program": "shoes", "amount": "50"});
+    let id = world.postback(sale.clone()).await.body["conversion"].clone();
+    let amend = format!("conversions/{}/amend", id.as_str().unwrap());
+    let up = json!({"id": "a-1", "amount": "80", "reason": "one more pair"});
+    assert_eq!(
+        result(&world.post(&amend, up.clone()).await),
+        (409, "not_amendable")
+    );
+    assert_eq!(
+        world
+            .reversal(json!({"order_id": "A-1", "reversal_id": "r", "amount": "20"}))
+            .await
+            .status,
+        200
+    );
+    sale["click_id"] = json!(world.click("anna-shoes").await);
+    assert_eq!(result(&world.postback(sale).await), (200, "created"));
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["3.00", "0.00", "0.00", "0.00"]
+    );
+    assert_eq!(world.post(&amend, up).await.status, 200);
+    assert_eq!(
+        brief(&world.balance("anna").await),
+        ["6.00", "0.00", "0.00", "0.00"]
+    );
+}

@@ -108,7 +108,13 @@ async fn rated(
     amount: Money,
     items: &[Item],
 ) -> Result<Vec<Money>, Problem> {
-    if matches!(seen.status, Status::Rejected | Status::Test) {
+    // Whoever is credited later earns on the order as it was posted: an amendment in between
+    // would be lost, and with it what was taken back beyond that value.
+    let is_earning = matches!(
+        seen.status,
+        Status::Pending | Status::Approved | Status::Reversed
+    );
+    if !is_earning {
         return Err(Problem::conflict("not_amendable"));
     }
     // Of an order without a value the whole or nothing is taken back.
