@@ -9,8 +9,10 @@ use sha2::{Digest as _, Sha256};
 use crate::ids::{AffiliateId, PayerId};
 use crate::money::{Currency, Money};
 
-/// A day's buckets are spread over this many partitions.
-pub const SHARDS: u8 = 64;
+/// A day's buckets are spread over this many partitions: for as long as a table lives.
+///
+/// The feature `few-shards` is for simulated worlds, which are small and very many.
+pub const SHARDS: u8 = if cfg!(feature = "few-shards") { 3 } else { 64 };
 
 /// Why money moved. What is owed to an affiliate rises by `earned` and `returned` and falls by
 /// `reversed`, `withheld` and `paid`; an adjustment goes either way.

@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_smithy_runtime_api::client::http::{
@@ -29,7 +28,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use engine::Answer;
 use faults::{Network, Reply};
@@ -45,9 +44,33 @@ struct Inner {
     network: Mutex<Network>,
     record: Mutex<Record>,
     keeps_tokens: AtomicBool,
+    meddler: Mutex<Option<Meddler>>,
+    /// What reads that may lag were answered last, while some lag.
+    said: Mutex<BTreeMap<String, Value>>,
     /// Held for as long as a clone lives; the system lets go of it when the process dies.
     _lock: Option<File>,
 }
+
+/// A call on its way, for something that changes what is asked or what is answered: a planted
+/// bug looks like this from the table's side.
+#[derive(Debug)]
+pub enum Passing<'a> {
+    /// Before it is applied. A body that is handed back is the answer, and nobody else is asked.
+    Asked {
+        function: &'static str,
+        operation: &'static str,
+        request: &'a mut Value,
+    },
+    /// As it was applied. What is handed back counts for nothing here.
+    Answered {
+        operation: &'static str,
+        request: &'a Value,
+        status: u16,
+        answer: &'a mut Value,
+    },
+}
+
+type Meddler = Box<dyn FnMut(Passing<'_>) -> Option<Value> + Send>;
 
 struct Record {
     on: bool,
@@ -119,9 +142,10 @@ impl Embedded {
         let config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("us-east-1"))
-            .credentials_provider(Credentials::new(
-                "embedded", "embedded", None, None, "embedded",
-            ))
+            .allow_no_auth()
+            .endpoint_url("http://embedded")
+            .stalled_stream_protection(aws_sdk_dynamodb::config::StalledStreamProtectionConfig::disabled())
+            .timeout_config(aws_sdk_dynamodb::config::timeout::TimeoutConfig::disabled())
             .retry_partition(budget)
             .retry_config(
                 RetryConfig::standard()
@@ -189,6 +213,11 @@ impl Embedded {
         self.inner.keeps_tokens.store(on, Ordering::Relaxed);
     }
 
+    /// From now on every call of every client goes through this one's hands.
+    pub fn meddle(&self, meddler: impl FnMut(Passing<'_>) -> Option<Value> + Send + 'static) {
+        *self.meddler() = Some(Box::new(meddler));
+    }
+
     /// The engine below, past faults and records: for sweeping expired items and reading streams.
     pub fn engine(&self) -> &dynoxide::Database {
         &self.inner.database
@@ -215,6 +244,8 @@ impl Embedded {
                 network: Mutex::new(Network::default()),
                 record: Mutex::new(record),
                 keeps_tokens: AtomicBool::new(true),
+                meddler: Mutex::new(None),
+                said: Mutex::new(BTreeMap::new()),
                 _lock: lock,
             }),
         }
@@ -231,7 +262,19 @@ impl Embedded {
         {
             members.remove("ClientRequestToken");
         }
+        if let Some(meddler) = self.meddler().as_mut()
+            && let Some(body) = meddler(Passing::Asked {
+                function,
+                operation,
+                request: &mut request,
+            })
+        {
+            return response(&Answer { status: 200, body });
+        }
         let plan = self.network().next(operation, &request);
+        if let Some(wait) = plan.wait {
+            tokio::time::sleep(wait).await;
+        }
         // The engine never waits, so without this two tasks would run one after the other.
         for _ in 0..plan.yields {
             tokio::task::yield_now().await;
@@ -245,20 +288,61 @@ impl Embedded {
         if recording {
             calls::ask_for_units(operation, &mut request);
         }
-        let answer = plan
+        let asked = self.is_meddled_with().then(|| request.clone());
+        let lagging = (matches!(plan.reply, Reply::Stale) || self.network().is_lagging(operation, &request))
+            .then(|| request.to_string());
+        let applied = plan
             .applied
             .then(|| engine::answer(&self.inner.database, operation, request));
-        if let (Some(call), Some(answer)) = (&mut call, &answer) {
+        if let (Some(call), Some(answer)) = (&mut call, &applied) {
             call.units_tenths = calls::units_tenths(&answer.body);
         }
         self.record_kept().calls.extend(call);
-
-        match (plan.reply, answer) {
-            (Reply::Lost, _) => Err(ConnectorError::io("the request was lost".into())),
-            (Reply::TimedOut, _) => Err(ConnectorError::timeout("the answer was lost".into())),
-            (Reply::Refused(answer), _) | (Reply::Engine, Some(answer)) => response(&answer),
-            (Reply::Engine, None) => unreachable!("only an applied call is answered by the engine"),
+        if let (Some(asked), Some(answer)) = (&lagging, &applied) {
+            self.said().insert(asked.clone(), answer.body.clone());
         }
+
+        let mut answer = match (plan.reply, applied) {
+            (Reply::Lost, _) => return Err(ConnectorError::io("the request was lost".into())),
+            (Reply::TimedOut, _) => {
+                return Err(ConnectorError::timeout("the answer was lost".into()));
+            }
+            (Reply::Stale, _) => Answer {
+                status: 200,
+                body: lagging
+                    .and_then(|asked| self.said().get(&asked).cloned())
+                    .unwrap_or_else(|| nothing(operation)),
+            },
+            (Reply::Refused(answer), _) | (Reply::Engine, Some(answer)) => answer,
+            (Reply::Engine, None) => unreachable!("only an applied call is answered by the engine"),
+        };
+        if let (Some(asked), Some(meddler)) = (asked, self.meddler().as_mut()) {
+            meddler(Passing::Answered {
+                operation,
+                request: &asked,
+                status: answer.status,
+                answer: &mut answer.body,
+            });
+        }
+        response(&answer)
+    }
+
+    fn is_meddled_with(&self) -> bool {
+        self.meddler().is_some()
+    }
+
+    fn meddler(&self) -> MutexGuard<'_, Option<Meddler>> {
+        self.inner
+            .meddler
+            .lock()
+            .expect("no code panics while it holds the meddler")
+    }
+
+    fn said(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+        self.inner
+            .said
+            .lock()
+            .expect("no code panics while it holds what was said")
     }
 
     fn network(&self) -> MutexGuard<'_, Network> {
@@ -349,6 +433,14 @@ fn parse(
         .ok_or_else(|| format!("the embedded table does not know `{target}`"))?;
     let body = request.body().bytes().ok_or("the body is a stream")?;
     Ok((operation, serde_json::from_slice(body)?))
+}
+
+/// What a read finds where nothing is.
+fn nothing(operation: &str) -> Value {
+    match operation {
+        "Query" => json!({"Items": [], "Count": 0, "ScannedCount": 0}),
+        _ => json!({}),
+    }
 }
 
 fn response(answer: &Answer) -> Result<HttpResponse, ConnectorError> {

@@ -246,7 +246,6 @@ fn random() -> [u8; 16] {
 /// Waits anything up to the attempt's bound, so that those who collided do not meet again.
 pub(super) async fn pause(attempt: u32) {
     let bound = FIRST_PAUSE * 2_u32.saturating_pow(attempt.min(6));
-    let [a, b, ..] = random();
-    let share = u32::from(u16::from_be_bytes([a, b]));
-    tokio::time::sleep(bound * share / u32::from(u16::MAX)).await;
+    let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
+    tokio::time::sleep(Duration::from_micros(fastrand::u64(..=micros))).await;
 }

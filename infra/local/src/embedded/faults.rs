@@ -1,6 +1,7 @@
 //! What may happen to a call between the SDK and the engine, decided by a seed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -24,6 +25,14 @@ pub enum Fault {
     /// `InternalServerError`. As on AWS it says nothing about whether the call was applied: a
     /// coin decides.
     ServerError,
+    /// The SDK sees a timeout; the write is applied 1 to 64 calls later.
+    AppliedLater,
+    /// The call waits between 1 ms and 200 s of the runtime's time before it is applied: a
+    /// process that was paused, a connection that hung.
+    Delayed,
+    /// A read that did not ask for a consistent one is answered as it was before, or with
+    /// nothing: what an index or a replica that lags may say.
+    Stale,
 }
 
 /// Which faults, and how often. The same seed and the same calls give the same faults.
@@ -46,6 +55,19 @@ impl Faults {
             ..Faults::default()
         }
     }
+
+    /// All kinds.
+    pub const KINDS: [Fault; 9] = [
+        Fault::RequestLost,
+        Fault::AnswerLost,
+        Fault::LateRepeat,
+        Fault::Throttled,
+        Fault::Conflict,
+        Fault::ServerError,
+        Fault::AppliedLater,
+        Fault::Delayed,
+        Fault::Stale,
+    ];
 
     /// Adds a kind of fault that meets this many of a thousand calls.
     pub fn with(mut self, fault: Fault, per_mille: u16) -> Faults {
@@ -70,6 +92,8 @@ pub(super) struct Network {
     faults: Faults,
     injected: BTreeMap<Fault, u64>,
     late: Vec<(u64, Request)>,
+    /// How long the call waits that is planned now.
+    waits: Option<Duration>,
     cut: Option<(u64, Cut)>,
     down: bool,
 }
@@ -82,6 +106,7 @@ pub(super) struct Plan {
     pub repeats: Vec<Request>,
     /// How often other tasks come first.
     pub yields: u64,
+    pub wait: Option<Duration>,
     pub applied: bool,
     pub reply: Reply,
 }
@@ -89,6 +114,8 @@ pub(super) struct Plan {
 /// What the SDK gets to see.
 pub(super) enum Reply {
     Engine,
+    /// As the engine said before, or nothing.
+    Stale,
     Lost,
     TimedOut,
     Refused(Answer),
@@ -130,6 +157,7 @@ impl Network {
             }
             _ => self.trouble(number, operation, request),
         };
+        let wait = self.waits.take();
         Plan {
             repeats: if self.down {
                 Vec::new()
@@ -137,13 +165,20 @@ impl Network {
                 self.due(number)
             },
             yields: 1 + self.extra_yields(),
+            wait,
             applied,
             reply,
         }
     }
 
+    /// Whether this read may be answered as before some day: so its answer is to be kept.
+    pub fn is_lagging(&self, operation: &str, request: &Value) -> bool {
+        self.faults.per_mille.contains_key(&Fault::Stale)
+            && Fault::Stale.can_meet(operation, request)
+    }
+
     fn trouble(&mut self, number: u64, operation: &'static str, request: &Value) -> (bool, Reply) {
-        let Some(fault) = self.draw(operation) else {
+        let Some(fault) = self.draw(operation, request) else {
             return (true, Reply::Engine);
         };
         *self.injected.entry(fault).or_default() += 1;
@@ -164,14 +199,26 @@ impl Network {
                 self.random().is_multiple_of(2),
                 refused(500, "InternalServerError"),
             ),
+            Fault::AppliedLater => {
+                let due = number + 1 + self.random() % 64;
+                self.late.push((due, (operation, request.clone())));
+                (false, Reply::TimedOut)
+            }
+            Fault::Delayed => {
+                // As many short waits as long ones.
+                let longest = [20, 2_000, 200_000][usize::try_from(self.random() % 3).unwrap_or(0)];
+                self.waits = Some(Duration::from_millis(1 + self.random() % longest));
+                (true, Reply::Engine)
+            }
+            Fault::Stale => (false, Reply::Stale),
         }
     }
 
-    fn draw(&mut self, operation: &str) -> Option<Fault> {
+    fn draw(&mut self, operation: &str, request: &Value) -> Option<Fault> {
         let chances = self.faults.per_mille.clone();
         let mut possible = chances
             .into_iter()
-            .filter(|(fault, _)| fault.can_meet(operation));
+            .filter(|(fault, _)| fault.can_meet(operation, request));
         possible.find_map(|(fault, per_mille)| {
             (self.random() % 1000 < u64::from(per_mille)).then_some(fault)
         })
@@ -200,10 +247,13 @@ impl Network {
 }
 
 impl Fault {
-    fn can_meet(self, operation: &str) -> bool {
+    fn can_meet(self, operation: &str, request: &Value) -> bool {
         let one_write = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem");
         match self {
-            Fault::LateRepeat => {
+            Fault::Stale => {
+                matches!(operation, "GetItem" | "Query") && request["ConsistentRead"] != true
+            }
+            Fault::LateRepeat | Fault::AppliedLater => {
                 one_write || matches!(operation, "TransactWriteItems" | "BatchWriteItem")
             }
             Fault::Conflict => {

@@ -1,0 +1,450 @@
+//! The end of a world: everything is answered, every day is run, May is closed; then what stands
+//! in the books is held against what the model reckons and what everybody saw.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::Method;
+use serde_json::{Value, json};
+use shared::setup::{Affiliate, AffiliateStatus, Record as _};
+
+use crate::history::{AFFILIATES, DAY, HOUR, PROGRAMS, Step, Terms};
+use crate::model::{self, Line, Since};
+use crate::people::{Click, People, Posted};
+use crate::world::{Function, affiliate_id, function_of, minor};
+
+/// Whose money, of whom, in what.
+type Pocket = (String, String, String);
+
+/// What a pocket must have come to: earned less taken back, and adjusted.
+type Due = BTreeMap<Pocket, (i64, i64)>;
+
+/// How many days after the last moment everything has become payable.
+const DAYS_AFTER: i64 = 8;
+
+pub async fn all(people: &People) {
+    let world = &people.world;
+    let accepted = reversals(people).await;
+    let last = world.millis() / DAY;
+    for day in [last + 1, last + 1 + DAYS_AFTER] {
+        world.go_to(day * DAY + HOUR);
+        match world.fire().await {
+            Some(said) => people.seen.borrow_mut().runs.push(said),
+            None => world.wrong("a run fails on a calm network"),
+        }
+    }
+    let days = (people.history.moments[0].at / DAY, last + DAYS_AFTER);
+    for payer in ["house", "agency"] {
+        if !people.close(payer).await {
+            world.wrong(format!("{payer}'s May cannot be closed"));
+        }
+    }
+    runs_say_the_same(people).await;
+    let mut due = Due::new();
+    for order in 0..people.history.orders.len() {
+        order_is_credited_once(people, order, &accepted, &mut due).await;
+    }
+    adjusted_once(people, &mut due);
+    for affiliate in 0..AFFILIATES {
+        affiliate_is_paid(people, affiliate, &due, days).await;
+    }
+    bank_paid_once(people).await;
+    for payer in ["house", "agency"] {
+        month_holds(people, payer).await;
+        reconciled(people, payer).await;
+    }
+}
+
+async fn get(people: &People, path: &str) -> Value {
+    let path = format!("/api/v1/{path}");
+    let world = &people.world;
+    let function = function_of(path.trim_start_matches("/api/v1/"));
+    let answer = world.deliver(function, Method::GET, &path, &world.admin, &json!({})).await;
+    if answer.status != 200 {
+        world.wrong(format!("{path} was answered {answer:?}"));
+    }
+    answer.body
+}
+
+/// Every reversal is sent once more: what it is told now is the truth of it.
+async fn reversals(people: &People) -> BTreeMap<(usize, Option<usize>), (i64, u16)> {
+    let mut truth = BTreeMap::new();
+    let steps = people.history.moments.iter().flat_map(|moment| &moment.steps);
+    for step in steps {
+        if let Step::Reverse { order, part, .. } = step {
+            let answer = people.reverse(*order, *part).await;
+            let amount = part.map_or(0, |(_, amount)| amount);
+            truth.insert((*order, part.map(|(part, _)| part)), (amount, answer.status));
+            if !matches!(answer.status, 200 | 404 | 422) {
+                people.world.wrong(format!("a reversal of o{order} was answered {answer:?}"));
+            }
+        }
+    }
+    truth
+}
+
+/// A run of a day says the same, however often it is asked.
+async fn runs_say_the_same(people: &People) {
+    let world = &people.world;
+    let said = people.seen.borrow().runs.clone();
+    let mut by_day: BTreeMap<String, Value> = BTreeMap::new();
+    for run in said {
+        let day = run["day"].as_str().unwrap_or_default().to_owned();
+        let first = by_day.entry(day).or_insert_with(|| run.clone());
+        if *first != run {
+            world.wrong(format!("a run said {first}, then {run}"));
+        }
+    }
+    for (day, first) in by_day {
+        let path = "/api/v1/payout-runs";
+        let body = json!({"day": day});
+        let again = world.deliver(Function::Payout, Method::POST, path, &world.admin, &body).await;
+        if again.body != first {
+            world.wrong(format!("the run of {day} said {first}, at the end {}", again.body));
+        }
+    }
+}
+
+/// What stands in the way of a click; none if it earns.
+fn objection(people: &People, order: usize, click: &Click, at: i64) -> Option<&'static str> {
+    let program = &PROGRAMS[people.history.orders[order].program];
+    let age = at - click.at;
+    if PROGRAMS[click.program].merchant != program.merchant {
+        Some("program_mismatch")
+    } else if PROGRAMS[click.program].id != program.id {
+        Some("program_mismatch")
+    } else if !click.is_human {
+        Some("invalid_traffic")
+    } else if age < -300_000 || age > program.window_ms {
+        Some("window_closed")
+    } else {
+        None
+    }
+}
+
+async fn order_is_credited_once(
+    people: &People,
+    order: usize,
+    accepted: &BTreeMap<(usize, Option<usize>), (i64, u16)>,
+    due: &mut Due,
+) {
+    let world = &people.world;
+    let terms = &people.history.orders[order];
+    let program = PROGRAMS[terms.program];
+    let posts: Vec<Posted> = people.seen.borrow().posts.get(&order).cloned().unwrap_or_default();
+    let click = |posted: &Posted| {
+        let seen = people.seen.borrow();
+        posted.click.and_then(|click| seen.clicks.get(&click).cloned().flatten())
+    };
+    let Some(id) = people.conversion(order) else {
+        if posts.iter().any(|posted| posted.answer.status == 200) {
+            world.wrong(format!("o{order} was taken and has no conversion"));
+        }
+        return;
+    };
+    let found = get(people, &format!("conversions/{id}")).await;
+    let amount = minor(&found["amount"]);
+    let Some(content) = terms.amounts.iter().position(|one| *one == amount) else {
+        world.wrong(format!("o{order} stands there with {amount}"));
+        return;
+    };
+
+    let mut earning = BTreeSet::new();
+    let mut created = [0, 0];
+    for posted in &posts {
+        let click = click(posted);
+        let objection = click.as_ref().and_then(|click| objection(people, order, click, posted.at));
+        let answer = &posted.answer;
+        let code = answer.body["code"].as_str();
+        let is_right = match objection {
+            Some(objection) => answer.status == 422 && code == Some(objection),
+            None if posted.content == content => answer.status == 200,
+            None => answer.status == 409 && code == Some("order_conflict"),
+        };
+        if !is_right {
+            world.wrong(format!("o{order}: {objection:?}, but {posted:?}"));
+        }
+        if answer.status == 200 {
+            earning.extend(click.map(|click| affiliate_id(click.affiliate)));
+            let is_credited = answer.body["status"] != "unattributed";
+            created[usize::from(is_credited)] += u32::from(answer.body["result"] == "created");
+        }
+    }
+    if created[0] > 1 || created[1] > 1 {
+        world.wrong(format!("o{order} was created {created:?} times"));
+    }
+    let credited = found["commissions"][0]["affiliate"].as_str().map(str::to_owned);
+    let is_right = match &credited {
+        None => earning.is_empty(),
+        Some(affiliate) => earning.contains(affiliate),
+    };
+    if !is_right {
+        world.wrong(format!("o{order} is credited to {credited:?}, of {earning:?}"));
+    }
+
+    let mut refunded = 0;
+    let mut is_whole = false;
+    for ((_, part), (amount, status)) in accepted.iter().filter(|((of, _), _)| *of == order) {
+        match (part, status) {
+            (Some(_), 200) => refunded += amount,
+            (None, 200) => is_whole = true,
+            _ => {}
+        }
+    }
+    let remaining = minor(&found["remaining"]);
+    let is_right = if is_whole {
+        remaining == 0 && refunded <= amount
+    } else {
+        remaining == amount - refunded
+    };
+    if !is_right {
+        world.wrong(format!("o{order}: {remaining} of {amount} remain, {refunded} taken back, whole {is_whole}"));
+    }
+    for ((_, part), (wanted, status)) in accepted.iter().filter(|((of, _), _)| *of == order) {
+        let is_too_much = part.is_none() && remaining == 0 || *wanted > remaining;
+        if *status == 404 || (*status == 422 && !is_too_much) {
+            world.wrong(format!("o{order}: {remaining} remain, {wanted} were refused with {status}"));
+        }
+    }
+
+    let Some(affiliate) = credited else {
+        return;
+    };
+    let status = found["status"].as_str().unwrap_or_default();
+    let decided = |decision| {
+        let seen = people.seen.borrow();
+        let statuses = seen.decisions.get(&(order, decision)).cloned().unwrap_or_default();
+        statuses.contains(&200)
+    };
+    if program.is_manual {
+        let is_right = match status {
+            "approved" => decided("approve"),
+            "rejected" => decided("reject") && !decided("approve"),
+            "reversed" => decided("approve") || remaining == 0,
+            "pending" => !decided("approve") && !decided("reject"),
+            _ => false,
+        };
+        if !is_right {
+            world.wrong(format!("o{order} is {status} after all decisions"));
+        }
+    } else if status != "approved" && status != "reversed" {
+        world.wrong(format!("o{order} is {status}"));
+    }
+    let commission = model::commission(&program, amount);
+    if minor(&found["commissions"][0]["amount"]) != commission {
+        world.wrong(format!("o{order} earns {commission}, not {}", found["commissions"]));
+    }
+    if matches!(status, "approved" | "reversed") {
+        let back = model::given_back(&program, commission, amount - remaining, amount);
+        let pocket = (program.payer.to_owned(), affiliate, program.currency.to_owned());
+        due.entry(pocket).or_default().0 += commission - back;
+    }
+}
+
+fn adjusted_once(people: &People, due: &mut Due) {
+    let steps = people.history.moments.iter().flat_map(|moment| &moment.steps);
+    for step in steps {
+        let Step::Adjust { id, affiliate, program, amount, .. } = step else {
+            continue;
+        };
+        let seen = people.seen.borrow();
+        let answers = seen.adjustments.get(id).cloned().unwrap_or_default();
+        let created = answers.iter().filter(|answer| answer.status == 201).count();
+        let before = answers.iter().filter(|answer| answer.status == 200).count();
+        if created > 1 || created + before != answers.len() {
+            people.world.wrong(format!("adjustment {id} was answered {answers:?}"));
+        }
+        let program = &PROGRAMS[*program];
+        let pocket = (
+            program.payer.to_owned(),
+            affiliate_id(*affiliate),
+            program.currency.to_owned(),
+        );
+        due.entry(pocket).or_default().1 += amount;
+    }
+}
+
+async fn terms_of(people: &People, id: &str) -> Vec<Since> {
+    let versions = people.world.store().versions::<Affiliate>(id).await;
+    let versions = versions.expect("the network is calm");
+    let since = versions.iter().map(|version| {
+        let json = version.record.to_json();
+        let payout = &json["payout"];
+        let currency = if payout["currency"] == "JPY" { "JPY" } else { "EUR" };
+        let schedule = ["daily", "weekly"].into_iter().find(|one| payout["schedule"] == *one);
+        let minimum = &payout["minimum"][currency];
+        Since {
+            at: version.since.as_millisecond(),
+            terms: Terms {
+                currency,
+                schedule: schedule.unwrap_or("monthly"),
+                minimum: if minimum.is_null() { 0 } else { minor(minimum) },
+                is_active: version.record.status == AffiliateStatus::Active,
+            },
+        }
+    });
+    since.collect()
+}
+
+async fn affiliate_is_paid(people: &People, number: usize, due: &Due, days: (i64, i64)) {
+    let world = &people.world;
+    let id = affiliate_id(number);
+    let terms = terms_of(people, &id).await;
+    let balances = get(people, &format!("affiliates/{id}/balances")).await;
+    let entries = get(people, &format!("affiliates/{id}/entries?limit=200")).await;
+    let payouts = get(people, &format!("payouts?affiliate={id}&limit=200")).await;
+    let list = |of: &Value| of["items"].as_array().cloned().unwrap_or_default();
+
+    let mut pockets: BTreeSet<Pocket> = due.keys().filter(|pocket| pocket.1 == id).cloned().collect();
+    let pocket = |item: &Value| -> Pocket {
+        let text = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
+        (text("payer"), id.clone(), text("currency"))
+    };
+    pockets.extend(list(&balances).iter().map(pocket));
+    pockets.extend(list(&entries).iter().map(pocket));
+    for key in pockets {
+        let of = |items: &Value| -> Vec<Value> {
+            list(items).into_iter().filter(|item| pocket(item) == key).collect()
+        };
+        let (lines, paid) = (of(&entries), of(&payouts));
+        let kinds: BTreeMap<&str, i64> = lines.iter().fold(BTreeMap::new(), |mut kinds, line| {
+            *kinds.entry(line["kind"].as_str().unwrap_or_default()).or_default() += minor(&line["amount"]);
+            kinds
+        });
+        let kind = |name: &str| kinds.get(name).copied().unwrap_or(0);
+        let (earned, adjusted) = due.get(&key).copied().unwrap_or_default();
+        if kind("earned") + kind("reversed") != earned || kind("adjustment") != adjusted {
+            world.wrong(format!("{key:?}: {kinds:?}, but {earned} and {adjusted} are due"));
+        }
+
+        let days_of = |line: &Value| day_number(line["day"].as_str().unwrap_or_default());
+        for line in &lines {
+            let too_early = line["kind"] != "reversed" && line["day"].as_str() < line["payable_on"].as_str();
+            if too_early {
+                world.wrong(format!("{key:?}: booked before it is payable: {line}"));
+            }
+        }
+        let credits: Vec<Line> = lines
+            .iter()
+            .filter(|line| line["kind"] != "paid")
+            .map(|line| Line { day: days_of(line), effect: minor(&line["amount"]) })
+            .collect();
+        let (expected, carry) = model::payouts(&credits, &terms, &key.2, days);
+        let mut found: Vec<(i64, i64)> = paid.iter().map(|payout| (days_of(payout), minor(&payout["amount"]))).collect();
+        found.sort_unstable();
+        if found != expected {
+            world.wrong(format!("{key:?} was paid {found:?}, due were {expected:?}"));
+        }
+        let balance = of(&balances);
+        balance_holds(people, &key, balance.first(), carry, &paid, &kinds);
+    }
+}
+
+fn balance_holds(
+    people: &People,
+    key: &Pocket,
+    balance: Option<&Value>,
+    carry: i64,
+    paid: &[Value],
+    kinds: &BTreeMap<&str, i64>,
+) {
+    let world = &people.world;
+    let Some(balance) = balance else {
+        if !kinds.is_empty() {
+            world.wrong(format!("{key:?} has lines and no balance"));
+        }
+        return;
+    };
+    let of = |name: &str| minor(&balance[name]);
+    let left = of("on_hold") + of("payable") + of("in_payout") + of("paid");
+    let right = of("earned") - of("reversed") + of("adjustments") - of("withheld");
+    if left != right {
+        world.wrong(format!("{key:?}: the balance is {left} and {right}: {balance}"));
+    }
+    if of("on_hold") != 0 || of("payable") != carry {
+        world.wrong(format!("{key:?}: {carry} are carried: {balance}"));
+    }
+    let sum = |states: &[&str]| -> i64 {
+        let of_state = |payout: &&Value| states.contains(&payout["status"].as_str().unwrap_or_default());
+        paid.iter().filter(of_state).map(|payout| minor(&payout["amount"])).sum()
+    };
+    if of("paid") != sum(&["sent", "settled"]) || of("in_payout") != sum(&["created", "approved", "unknown"]) {
+        world.wrong(format!("{key:?}: payouts {paid:?}: {balance}"));
+    }
+}
+
+/// Days since 1970.
+fn day_number(text: &str) -> i64 {
+    let day: jiff::civil::Date = text.parse().unwrap_or_default();
+    shared::period::start_of(day).as_millisecond().div_euclid(DAY)
+}
+
+/// A payout's state says what the bank knows, and the bank paid each once at most.
+async fn bank_paid_once(people: &People) {
+    let world = &people.world;
+    let payments = people.seen.borrow().bank.clone();
+    for payer in ["house", "agency"] {
+        let payouts = get(people, &format!("payouts?payer={payer}&limit=200")).await;
+        for payout in payouts["items"].as_array().cloned().unwrap_or_default() {
+            let id = payout["id"].as_str().unwrap_or_default();
+            let payment = payments.get(id);
+            let (times, came_back) = payment.map_or((0, false), |payment| (payment.times, payment.came_back));
+            let is_right = match payout["status"].as_str().unwrap_or_default() {
+                "sent" | "settled" => times == 1 && !came_back,
+                "returned" => times == 1 && came_back,
+                _ => times == 0,
+            };
+            if !is_right || payment.is_some_and(|payment| payment.amount != minor(&payout["amount"])) {
+                world.wrong(format!("the bank made {payment:?} of {payout}"));
+            }
+            let is_cancelled = people.seen.borrow().cancelled.iter().any(|one| one == id);
+            if is_cancelled && payout["status"] != "cancelled" {
+                world.wrong(format!("a cancelled payout went on: {payout}"));
+            }
+        }
+    }
+}
+
+/// The report's identity, in each row and total, and that nothing in the closed month moved.
+async fn month_holds(people: &People, payer: &'static str) {
+    let world = &people.world;
+    let closed = people.seen.borrow().closed.get(payer).cloned();
+    let now = people.report(payer).await;
+    if closed.is_none_or(|(_, bytes)| bytes != now) {
+        world.wrong(format!("{payer}'s closed May is another at the end"));
+    }
+    for month in ["2026-05", "2026-06"] {
+        let report = get(people, &format!("reports/payouts/{month}?payer={payer}")).await;
+        let rows = report["rows"].as_array().cloned().unwrap_or_default();
+        let totals = report["totals"].as_array().cloned().unwrap_or_default();
+        for row in rows.iter().chain(&totals) {
+            let of = |name: &str| minor(&row[name]);
+            let closing = of("opening") + of("earned") - of("reversed") + of("adjustments")
+                - of("withheld")
+                - of("paid")
+                + of("returned");
+            if closing != of("closing") {
+                world.wrong(format!("{payer}'s {month} closes with {closing}: {row}"));
+            }
+        }
+    }
+    let rows = |report: Value| report["rows"].as_array().cloned().unwrap_or_default();
+    let may = rows(get(people, &format!("reports/payouts/2026-05?payer={payer}")).await);
+    let june = rows(get(people, &format!("reports/payouts/2026-06?payer={payer}")).await);
+    for row in june {
+        let before = may.iter().find(|other| {
+            other["affiliate"] == row["affiliate"] && other["currency"] == row["currency"]
+        });
+        let closing = before.map_or(0, |before| minor(&before["closing"]));
+        if minor(&row["opening"]) != closing {
+            world.wrong(format!("{payer}'s May closed with {closing}, June opened as {row}"));
+        }
+    }
+}
+
+async fn reconciled(people: &People, payer: &str) {
+    let found = get(people, &format!("reports/reconciliation?payer={payer}")).await;
+    if found["differences"] != json!([]) {
+        let what = &found["differences"];
+        people.world.wrong(format!("the second path differs for {payer}: {what}"));
+    }
+}

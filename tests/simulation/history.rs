@@ -1,0 +1,321 @@
+//! What happens in a world, made from a seed: plain data, so that it can be printed and cut down.
+
+use fastrand::Rng;
+
+/// Milliseconds.
+pub const SECOND: i64 = 1_000;
+pub const HOUR: i64 = 3_600 * SECOND;
+pub const DAY: i64 = 24 * HOUR;
+/// 2026-05-29T00:00:00Z; the 31st is a Sunday and a month's last day, so every schedule pays.
+pub const FRIDAY: i64 = 1_780_012_800 * SECOND;
+
+pub const AFFILIATES: usize = 4;
+pub const ORDERS_MOST: usize = 10;
+
+/// A program's terms, by which the model reckons for itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    pub id: &'static str,
+    pub merchant: usize,
+    pub payer: &'static str,
+    pub currency: &'static str,
+    pub commission: Commission,
+    pub rounding: &'static str,
+    pub hold_days: i64,
+    pub is_manual: bool,
+    pub window: &'static str,
+    pub window_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Commission {
+    /// Of an amount, in thousandths of a percent.
+    Share(i64),
+    /// In minor units.
+    Flat(i64),
+}
+
+pub const PROGRAMS: [Program; 4] = [
+    Program {
+        id: "p0",
+        merchant: 0,
+        payer: "house",
+        currency: "EUR",
+        commission: Commission::Share(10_000),
+        rounding: "half_even",
+        hold_days: 0,
+        is_manual: false,
+        window: "30d",
+        window_ms: 30 * DAY,
+    },
+    Program {
+        id: "p1",
+        merchant: 0,
+        payer: "house",
+        currency: "EUR",
+        commission: Commission::Share(7_250),
+        rounding: "half_up",
+        hold_days: 1,
+        is_manual: true,
+        window: "1d",
+        window_ms: DAY,
+    },
+    Program {
+        id: "p2",
+        merchant: 1,
+        payer: "agency",
+        currency: "JPY",
+        commission: Commission::Share(3_333),
+        rounding: "down",
+        hold_days: 0,
+        is_manual: false,
+        window: "30d",
+        window_ms: 30 * DAY,
+    },
+    Program {
+        id: "p3",
+        merchant: 1,
+        payer: "agency",
+        currency: "EUR",
+        commission: Commission::Flat(150),
+        rounding: "half_even",
+        hold_days: 2,
+        is_manual: false,
+        window: "12h",
+        window_ms: 12 * HOUR,
+    },
+];
+
+/// What an affiliate may be paid by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    pub currency: &'static str,
+    pub schedule: &'static str,
+    /// In minor units.
+    pub minimum: i64,
+    pub is_active: bool,
+}
+
+pub const TERMS: [Terms; 6] = [
+    Terms { currency: "EUR", schedule: "daily", minimum: 0, is_active: true },
+    Terms { currency: "EUR", schedule: "weekly", minimum: 500, is_active: true },
+    Terms { currency: "EUR", schedule: "monthly", minimum: 0, is_active: true },
+    Terms { currency: "JPY", schedule: "daily", minimum: 0, is_active: true },
+    Terms { currency: "EUR", schedule: "daily", minimum: 2_000, is_active: true },
+    Terms { currency: "EUR", schedule: "daily", minimum: 0, is_active: false },
+];
+
+/// One order of a merchant's shop. Its content is one of two: what a sender says of it may change.
+#[derive(Debug, Clone)]
+pub struct Order {
+    pub program: usize,
+    /// In minor units.
+    pub amounts: [i64; 2],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    Click { click: usize, program: usize, affiliate: usize, is_human: bool },
+    /// `copies` at once; `back` milliseconds ago by the shop's clock.
+    Post { order: usize, click: Option<usize>, content: usize, back: i64, copies: usize },
+    /// Without an amount and id: all that is left.
+    Reverse { order: usize, part: Option<(usize, i64)>, copies: usize },
+    Approve { order: usize, copies: usize },
+    Reject { order: usize },
+    Adjust { id: usize, affiliate: usize, program: usize, amount: i64, in_days: i64, copies: usize },
+    Terms { affiliate: usize, terms: usize },
+    /// The schedule fires, and is delivered this often.
+    Run { copies: usize },
+    /// Somebody takes payouts to the bank.
+    Bank { seed: u64, tellers: usize },
+    Close { payer: &'static str },
+    /// A new key verifies; at the next of these it signs.
+    Rotate,
+    /// A deployment: all instances are new.
+    Restart,
+}
+
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// Milliseconds since 1970.
+    pub at: i64,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone)]
+pub struct History {
+    pub seed: u64,
+    /// How rough the network is, in thousandths of calls for each kind of fault.
+    pub roughness: u16,
+    pub orders: Vec<Order>,
+    pub terms: Vec<usize>,
+    pub moments: Vec<Moment>,
+}
+
+impl History {
+    pub fn of(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let first = FRIDAY + DAY * rng.i64(0..3);
+        let days = rng.i64(3..5);
+        let mut moments = Vec::new();
+        for day in 0..days {
+            let start = first + day * DAY;
+            let mut times = vec![HOUR, HOUR * rng.i64(6..12), HOUR * rng.i64(12..22)];
+            if rng.u8(0..3) == 0 {
+                times.push(DAY - rng.i64(200..20_000));
+            }
+            let at = times.into_iter().map(|time| start + time);
+            moments.extend(at.map(|at| Moment { at, steps: Vec::new() }));
+        }
+        let mut history = Self {
+            seed,
+            roughness: [0, 8, 20, 40, 60][rng.usize(0..5)],
+            orders: Vec::new(),
+            terms: (0..AFFILIATES).map(|_| rng.usize(0..TERMS.len())).collect(),
+            moments,
+        };
+        history.sales(&mut rng);
+        history.office(&mut rng);
+        history
+    }
+
+    fn push(&mut self, moment: usize, step: Step) {
+        self.moments[moment].steps.push(step);
+    }
+
+    /// A moment not before this one.
+    fn later(&self, rng: &mut Rng, moment: usize) -> usize {
+        rng.usize(moment..self.moments.len())
+    }
+
+    fn sales(&mut self, rng: &mut Rng) {
+        let mut clicks = 0;
+        for order in 0..rng.usize(3..=ORDERS_MOST) {
+            let program = rng.usize(0..PROGRAMS.len());
+            let amount = rng.i64(1..20_000);
+            self.orders.push(Order { program, amounts: [amount, amount + rng.i64(1..900)] });
+            let mut known = Vec::new();
+            let mut from = rng.usize(0..self.moments.len() - 1);
+            for _ in 0..[1, 1, 1, 2, 0][rng.usize(0..5)] {
+                let wrong = rng.u8(0..16) == 0;
+                let program = if wrong { rng.usize(0..PROGRAMS.len()) } else { program };
+                let step = Step::Click {
+                    click: clicks,
+                    program,
+                    affiliate: rng.usize(0..AFFILIATES),
+                    is_human: rng.u8(0..8) != 0,
+                };
+                self.push(from, step);
+                known.push(clicks);
+                clicks += 1;
+            }
+            for post in 0..[1, 1, 2, 3][rng.usize(0..4)] {
+                let click = if rng.u8(0..6) == 0 { None } else { rng.choice(&known).copied() };
+                let step = Step::Post {
+                    order,
+                    click,
+                    content: usize::from(post > 0 && rng.u8(0..5) == 0),
+                    back: rng.i64(0..200_000),
+                    copies: [1, 1, 2, 4][rng.usize(0..4)],
+                };
+                self.push(from, step);
+                from = self.later(rng, from);
+            }
+            self.afterwards(rng, order, amount);
+        }
+    }
+
+    /// What is taken back, approved, rejected: at any time, also before the sale is known.
+    fn afterwards(&mut self, rng: &mut Rng, order: usize, amount: i64) {
+        for part in 0..[0, 0, 1, 2, 3][rng.usize(0..5)] {
+            let taken = rng.i64(1..=(amount * 2 / 3).max(1));
+            let is_whole = rng.u8(0..5) == 0;
+            let step = Step::Reverse {
+                order,
+                part: (!is_whole).then_some((part, taken)),
+                copies: [1, 1, 2][rng.usize(0..3)],
+            };
+            let moment = self.later(rng, 0);
+            self.push(moment, step);
+        }
+        if PROGRAMS[self.orders[order].program].is_manual {
+            for _ in 0..rng.usize(0..3) {
+                let moment = self.later(rng, 0);
+                let copies = rng.usize(1..3);
+                self.push(moment, Step::Approve { order, copies });
+            }
+            if rng.u8(0..4) == 0 {
+                let moment = self.later(rng, 0);
+                self.push(moment, Step::Reject { order });
+            }
+        }
+    }
+
+    fn office(&mut self, rng: &mut Rng) {
+        for id in 0..rng.usize(0..4) {
+            let step = Step::Adjust {
+                id,
+                affiliate: rng.usize(0..AFFILIATES),
+                program: rng.usize(0..PROGRAMS.len()),
+                amount: rng.i64(-3_000..6_000),
+                in_days: rng.i64(-2..3),
+                copies: [1, 1, 3][rng.usize(0..3)],
+            };
+            let moment = self.later(rng, 0);
+            self.push(moment, step);
+        }
+        for moment in 0..self.moments.len() {
+            let at = self.moments[moment].at;
+            let is_early = at % DAY == HOUR;
+            if is_early && rng.u8(0..7) != 0 {
+                let copies = [1, 1, 2, 3][rng.usize(0..4)];
+                self.push(moment, Step::Run { copies });
+            } else if rng.u8(0..9) == 0 {
+                self.push(moment, Step::Run { copies: 1 });
+            }
+            if rng.u8(0..5) == 0 {
+                let step = Step::Bank { seed: rng.u64(..), tellers: rng.usize(1..3) };
+                self.push(moment, step);
+            }
+            // A change is in force at a day's end for sure if it is made far from it.
+            if (6 * HOUR..20 * HOUR).contains(&(at % DAY)) && rng.u8(0..8) == 0 {
+                let step = Step::Terms {
+                    affiliate: rng.usize(0..AFFILIATES),
+                    terms: rng.usize(0..TERMS.len()),
+                };
+                self.push(moment, step);
+            }
+            if at >= FRIDAY + 3 * DAY + 2 * HOUR && rng.u8(0..3) == 0 {
+                let payer = if rng.bool() { "house" } else { "agency" };
+                self.push(moment, Step::Close { payer });
+            }
+            match rng.u8(0..24) {
+                0 | 1 => self.push(moment, Step::Rotate),
+                2 => self.push(moment, Step::Restart),
+                _ => {}
+            }
+        }
+        for moment in &mut self.moments {
+            rng.shuffle(&mut moment.steps);
+        }
+    }
+
+    /// How many steps there are.
+    pub fn len(&self) -> usize {
+        self.moments.iter().map(|moment| moment.steps.len()).sum()
+    }
+
+    /// The same without some steps, counted from the first moment's first.
+    pub fn without(&self, steps: std::ops::Range<usize>) -> Self {
+        let mut number = 0;
+        let mut cut = self.clone();
+        for moment in &mut cut.moments {
+            moment.steps.retain(|_| {
+                let is_kept = !steps.contains(&number);
+                number += 1;
+                is_kept
+            });
+        }
+        cut
+    }
+}

@@ -1,0 +1,82 @@
+//! What ought to come of a world, reckoned by hand: it knows nothing of the product but its
+//! promises.
+
+use crate::history::{Commission, DAY, Program, Terms};
+
+/// What an order of this amount earns.
+pub fn commission(program: &Program, amount: i64) -> i64 {
+    match program.commission {
+        Commission::Flat(amount) => amount,
+        Commission::Share(thousandths) => {
+            rounded(program.rounding, i128::from(amount) * i128::from(thousandths), 100_000)
+        }
+    }
+}
+
+/// What is given back of a commission once this much of an order was taken back.
+pub fn given_back(program: &Program, commission: i64, refunded: i64, amount: i64) -> i64 {
+    let product = i128::from(commission) * i128::from(refunded);
+    rounded(program.rounding, product, i128::from(amount))
+}
+
+fn rounded(rounding: &str, numerator: i128, denominator: i128) -> i64 {
+    let (whole, rest) = (numerator / denominator, numerator % denominator);
+    let up = match (rounding, (rest * 2).cmp(&denominator)) {
+        ("down", _) | (_, std::cmp::Ordering::Less) => false,
+        (_, std::cmp::Ordering::Greater) => true,
+        ("half_up", _) => true,
+        _ => whole % 2 == 1,
+    };
+    i64::try_from(whole + i128::from(up)).expect("an order of a world is small")
+}
+
+/// A change of what is owed, booked on a day (days since 1970).
+#[derive(Debug, Clone, Copy)]
+pub struct Line {
+    pub day: i64,
+    pub effect: i64,
+}
+
+/// An affiliate's terms from an instant on (milliseconds since 1970).
+#[derive(Debug, Clone, Copy)]
+pub struct Since {
+    pub at: i64,
+    pub terms: Terms,
+}
+
+/// The payouts that runs from `first` to `last` make of a pocket's lines (those that payouts
+/// made themselves left out), each with its day; and what is carried after the last one.
+pub fn payouts(lines: &[Line], terms: &[Since], currency: &str, days: (i64, i64)) -> (Vec<(i64, i64)>, i64) {
+    let mut carry = 0;
+    let mut paid = Vec::new();
+    for day in days.0..=days.1 {
+        carry += lines.iter().filter(|line| line.day == day).map(|line| line.effect).sum::<i64>();
+        let end = (day + 1) * DAY;
+        let in_force = terms.iter().rev().find(|since| since.at < end).or_else(|| terms.first());
+        let Some(Since { terms, .. }) = in_force else {
+            continue;
+        };
+        let is_due = terms.is_active
+            && terms.currency == currency
+            && carry > 0
+            && carry >= terms.minimum
+            && is_pay_day(terms.schedule, day);
+        if is_due {
+            paid.push((day, carry));
+            carry = 0;
+        }
+    }
+    (paid, carry)
+}
+
+/// By the calendar: 1970-01-01 was a Thursday.
+fn is_pay_day(schedule: &str, day: i64) -> bool {
+    match schedule {
+        "daily" => true,
+        "weekly" => (day + 4) % 7 == 0,
+        _ => MONTH_ENDS.contains(&day),
+    }
+}
+
+/// 2026-05-31 and 2026-06-30.
+const MONTH_ENDS: [i64; 2] = [20_604, 20_634];

@@ -1,0 +1,399 @@
+//! What people and servers do in a world, each step until it is answered for good.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use http::Method;
+use serde_json::{Value, json};
+use tests::{Answer, BROWSER};
+
+use crate::history::{DAY, History, PROGRAMS, SECOND, Step, TERMS};
+use crate::world::{Function, Trouble, World, affiliate_id, decimal, instant, minor, slug, terms_json};
+
+const ROBOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
+/// How often somebody looks whether what they wait for is there.
+const LOOKS: u32 = 40;
+
+/// A visit that got an id.
+#[derive(Debug, Clone)]
+pub struct Click {
+    pub id: String,
+    pub program: usize,
+    pub affiliate: usize,
+    pub is_human: bool,
+    /// Milliseconds since 1970, as the id says.
+    pub at: i64,
+}
+
+/// What a sender was told for good.
+#[derive(Debug, Clone)]
+pub struct Posted {
+    pub click: Option<usize>,
+    pub content: usize,
+    pub at: i64,
+    pub answer: Answer,
+}
+
+/// What a bank did with a payout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payment {
+    pub times: u32,
+    pub amount: i64,
+    pub came_back: bool,
+}
+
+/// What was seen from outside, by everybody together.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub clicks: BTreeMap<usize, Option<Click>>,
+    pub posts: BTreeMap<usize, Vec<Posted>>,
+    /// By order and decision: the answers' statuses.
+    pub decisions: BTreeMap<(usize, &'static str), Vec<u16>>,
+    pub adjustments: BTreeMap<usize, Vec<Answer>>,
+    /// What a run of a day said, each time.
+    pub runs: Vec<Value>,
+    pub bank: BTreeMap<String, Payment>,
+    pub cancelled: Vec<String>,
+    /// A closed month's bytes by payer, when it was closed.
+    pub closed: BTreeMap<&'static str, (String, Vec<u8>)>,
+}
+
+pub struct People {
+    pub world: Rc<World>,
+    pub history: History,
+    pub seen: RefCell<Seen>,
+}
+
+impl People {
+    pub async fn take(self: Rc<Self>, step: Step, at: i64, number: usize) {
+        match step {
+            Step::Click { click, program, affiliate, is_human } => {
+                self.visit(click, program, affiliate, is_human).await;
+            }
+            Step::Post { order, click, content, back, .. } => {
+                self.post(order, click, content, at - back).await;
+            }
+            Step::Reverse { order, part, .. } => {
+                self.reverse(order, part).await;
+            }
+            Step::Approve { order, .. } => self.decide(order, "approve").await,
+            Step::Reject { order } => self.decide(order, "reject").await,
+            Step::Adjust { id, affiliate, program, amount, in_days, .. } => {
+                self.adjust(id, affiliate, program, amount, at + in_days * DAY).await;
+            }
+            Step::Terms { affiliate, terms } => self.change(affiliate, terms).await,
+            Step::Run { .. } => self.run().await,
+            Step::Bank { seed, .. } => {
+                let number = u64::try_from(number).unwrap_or(0);
+                self.teller(Rng::with_seed(seed.wrapping_add(number)), number).await;
+            }
+            Step::Close { payer } => {
+                self.close(payer).await;
+            }
+            Step::Rotate => self.world.rotate(),
+            Step::Restart => self.world.restart(),
+        }
+    }
+
+    async fn visit(&self, click: usize, program: usize, affiliate: usize, is_human: bool) {
+        let path = format!("/r/{}", slug(affiliate, PROGRAMS[program].id));
+        let agent = json!(if is_human { BROWSER } else { ROBOT });
+        for _ in 0..LOOKS {
+            let visited = self.world.call(Function::Redirect, Method::GET, &path, "", &agent).await;
+            let Some(response) = visited else {
+                self.world.count(Trouble::Resent);
+                continue;
+            };
+            let found = match response.status.as_u16() {
+                302 => {
+                    let id = tests::click_id(&response);
+                    let at = clicked_at(&id);
+                    Some(Click { id, program, affiliate, is_human, at })
+                }
+                404 => None,
+                503 => {
+                    self.world.pause(Duration::from_secs(1)).await;
+                    continue;
+                }
+                status => {
+                    self.world.wrong(format!("a visit of {path} was answered {status}"));
+                    None
+                }
+            };
+            self.seen.borrow_mut().clicks.insert(click, found);
+            return;
+        }
+        self.seen.borrow_mut().clicks.insert(click, None);
+    }
+
+    /// The click of a number, once its visit is over.
+    async fn click(&self, number: Option<usize>) -> Option<Click> {
+        let number = number?;
+        for _ in 0..LOOKS {
+            if let Some(click) = self.seen.borrow().clicks.get(&number) {
+                return click.clone();
+            }
+            self.world.pause(Duration::from_secs(10)).await;
+        }
+        None
+    }
+
+    async fn post(&self, order: usize, click: Option<usize>, content: usize, at: i64) {
+        let known = self.click(click).await;
+        let click = click.filter(|_| known.is_some());
+        let terms = &self.history.orders[order];
+        let program = PROGRAMS[terms.program];
+        let mut body = json!({
+            "token": self.world.tokens[program.merchant], "order_id": format!("o{order}"),
+            "program": program.id, "amount": decimal(terms.amounts[content], program.currency),
+            "occurred_at": instant(at).to_string(),
+        });
+        if let Some(click) = known {
+            body["click_id"] = json!(click.id);
+        }
+        let answer = self
+            .world
+            .deliver(Function::Postback, Method::POST, "/postback", "", &body)
+            .await;
+        let posted = Posted { click, content, at, answer };
+        self.seen.borrow_mut().posts.entry(order).or_default().push(posted);
+    }
+
+    pub async fn reverse(&self, order: usize, part: Option<(usize, i64)>) -> Answer {
+        let program = PROGRAMS[self.history.orders[order].program];
+        let mut body = json!({
+            "token": self.world.tokens[program.merchant], "order_id": format!("o{order}"),
+        });
+        if let Some((part, amount)) = part {
+            body["reversal_id"] = json!(format!("r{part}"));
+            body["amount"] = json!(decimal(amount, program.currency));
+        }
+        self.world
+            .deliver(Function::Postback, Method::POST, "/postback/reversal", "", &body)
+            .await
+    }
+
+    /// The id of an order's conversion, as its sender was told.
+    pub fn conversion(&self, order: usize) -> Option<String> {
+        let seen = self.seen.borrow();
+        let posts = seen.posts.get(&order)?;
+        posts.iter().find_map(|posted| Some(posted.answer.body["conversion"].as_str()?.to_owned()))
+    }
+
+    async fn decide(&self, order: usize, decision: &'static str) {
+        for _ in 0..LOOKS {
+            if let Some(id) = self.conversion(order) {
+                let body = match decision {
+                    "approve" => json!({}),
+                    _ => json!({"reason": "a world"}),
+                };
+                let path = format!("conversions/{id}/{decision}");
+                let answer = self.world.api(Method::POST, &path, &body).await;
+                let mut seen = self.seen.borrow_mut();
+                seen.decisions.entry((order, decision)).or_default().push(answer.status);
+                return;
+            }
+            self.world.pause(Duration::from_secs(30)).await;
+        }
+    }
+
+    async fn adjust(&self, id: usize, affiliate: usize, program: usize, amount: i64, on: i64) {
+        let program = PROGRAMS[program];
+        let day = shared::period::day_of(instant(on));
+        let body = json!({
+            "id": format!("adj{id}"), "payer": program.payer, "affiliate": affiliate_id(affiliate),
+            "kind": "correction", "currency": program.currency,
+            "amount": decimal(amount, program.currency), "reason": "a world",
+            "payable_on": day.to_string(),
+        });
+        let answer = self.world.api(Method::POST, "adjustments", &body).await;
+        self.seen.borrow_mut().adjustments.entry(id).or_default().push(answer);
+    }
+
+    async fn change(&self, affiliate: usize, terms: usize) {
+        let path = format!("affiliates/{}", affiliate_id(affiliate));
+        for _ in 0..LOOKS {
+            let heard = self
+                .world
+                .call(Function::Console, Method::GET, &format!("/api/v1/{path}"), &self.world.admin, &json!({}))
+                .await;
+            let etag = heard.and_then(|response| {
+                Some(response.headers.get("etag")?.to_str().ok()?.to_owned())
+            });
+            let Some(etag) = etag else {
+                self.world.pause(Duration::from_secs(60)).await;
+                continue;
+            };
+            let mut body = terms_json(TERMS[terms]);
+            body["if-match"] = json!(etag);
+            if self.world.api(Method::PATCH, &path, &body).await.status == 200 {
+                return;
+            }
+        }
+        self.world.wrong(format!("the terms of {path} could not be changed"));
+    }
+
+    /// As a schedule does: a few times, and then the next day's run must do.
+    async fn run(&self) {
+        for _ in 0..3 {
+            if let Some(said) = self.world.fire().await {
+                self.seen.borrow_mut().runs.push(said);
+                return;
+            }
+            self.world.pause(Duration::from_secs(120)).await;
+        }
+    }
+
+    /// Takes payouts to the bank: whoever is told that it is theirs to send pays it, once.
+    async fn teller(&self, mut rng: Rng, number: u64) {
+        for payer in ["house", "agency"] {
+            let path = format!("payouts?payer={payer}&status=approved");
+            let listed = self.world.api(Method::GET, &path, &json!({})).await;
+            for payout in listed.body["items"].as_array().cloned().unwrap_or_default() {
+                let id = payout["id"].as_str().unwrap_or_default().to_owned();
+                match rng.u8(0..8) {
+                    0 => {}
+                    1 => {
+                        let answer = self.step(&id, "cancel", json!({"reason": "a world"})).await;
+                        if answer.status == 200 {
+                            self.seen.borrow_mut().cancelled.push(id);
+                        }
+                    }
+                    _ => self.send(&mut rng, &id, number).await,
+                }
+            }
+        }
+    }
+
+    async fn step(&self, id: &str, word: &str, body: Value) -> Answer {
+        let answer = self.world.api(Method::POST, &format!("payouts/{id}/{word}"), &body).await;
+        if answer.status != 200 && answer.status != 409 {
+            self.world.wrong(format!("{word} of payout {id} was answered {answer:?}"));
+        }
+        answer
+    }
+
+    async fn send(&self, rng: &mut Rng, id: &str, number: u64) {
+        let reference = json!({"reference": format!("teller {number} of {}", rng.u32(..))});
+        let sent = self.step(id, "sent", reference).await;
+        if sent.status != 200 {
+            return;
+        }
+        let amount = minor(&sent.body["amount"]);
+        let pays = || {
+            let mut seen = self.seen.borrow_mut();
+            let payment = seen.bank.entry(id.to_owned()).or_insert(Payment {
+                times: 0,
+                amount,
+                came_back: false,
+            });
+            payment.times += 1;
+        };
+        match rng.u8(0..10) {
+            0 => {
+                self.step(id, "failed", json!({"reason": "no such account"})).await;
+            }
+            outcome @ (1 | 2) => {
+                // The bank's line broke before or after it paid; somebody looks later.
+                if outcome == 1 {
+                    pays();
+                }
+                self.step(id, "unknown", json!({})).await;
+                self.world.pause(Duration::from_secs(200)).await;
+                if outcome == 1 {
+                    self.step(id, "settled", json!({})).await;
+                } else {
+                    self.step(id, "failed", json!({"reason": "never left"})).await;
+                }
+            }
+            outcome => {
+                pays();
+                if outcome > 3 {
+                    self.step(id, "settled", json!({})).await;
+                }
+                if outcome == 9 || outcome == 3 {
+                    self.world.pause(Duration::from_secs(400)).await;
+                    let back = self.step(id, "returned", json!({"reason": "account closed"})).await;
+                    if back.status == 200
+                        && let Some(payment) = self.seen.borrow_mut().bank.get_mut(id)
+                    {
+                        payment.came_back = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Two people close May, if all its days are done. Whether it is closed.
+    pub async fn close(&self, payer: &'static str) -> bool {
+        let world = &self.world;
+        for (word, person) in [
+            ("prepare", &world.admin),
+            ("approve", &world.auditor),
+            ("close", &world.admin),
+        ] {
+            let path = format!("/api/v1/periods/2026-05/{word}?payer={payer}");
+            let answer = world
+                .deliver(Function::Report, Method::POST, &path, person, &json!({}))
+                .await;
+            if answer.status == 200 && word == "close" {
+                self.keep_closed(payer, &answer.body).await;
+                return true;
+            }
+            match (answer.status, answer.body["code"].as_str()) {
+                (200, _) => {}
+                (409, Some("days_open")) => return false,
+                _ => {
+                    world.wrong(format!("{word} of {payer}'s May was answered {answer:?}"));
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    async fn keep_closed(&self, payer: &'static str, period: &Value) {
+        let digest = period["sha256"].as_str().unwrap_or_default().to_owned();
+        let bytes = self.report(payer).await;
+        let mut seen = self.seen.borrow_mut();
+        let before = seen.closed.insert(payer, (digest.clone(), bytes.clone()));
+        drop(seen);
+        if before.is_some_and(|before| before != (digest, bytes)) {
+            self.world.wrong(format!("{payer}'s closed May moved"));
+        }
+    }
+
+    /// May's raw CSV.
+    pub async fn report(&self, payer: &str) -> Vec<u8> {
+        let path = format!("/api/v1/reports/payouts/2026-05?payer={payer}&format=csv&raw=1");
+        for _ in 0..LOOKS {
+            let world = &self.world;
+            let heard = world
+                .call(Function::Report, Method::GET, &path, &world.admin, &json!({}))
+                .await;
+            match heard {
+                Some(response) if response.status.as_u16() == 200 => return response.body.to_vec(),
+                _ => self.world.pause(Duration::from_secs(60)).await,
+            }
+        }
+        self.world.wrong(format!("{payer}'s May has no report"));
+        Vec::new()
+    }
+}
+
+/// The instant in a click id, as the design lays it out: 6 bytes after the first two.
+fn clicked_at(id: &str) -> i64 {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(id);
+    let bytes = bytes.unwrap_or_default();
+    let time = bytes.get(2..8).unwrap_or_default();
+    time.iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte))
+}
+
+/// How long the runtime is given for a moment.
+pub const MOMENT: Duration = Duration::from_secs(60);
+/// Whole seconds of it, as a world's clock counts.
+pub const MOMENT_MS: i64 = 60 * SECOND;

@@ -1,0 +1,494 @@
+//! One world: instances of every function over one table, a clock, and a network that fails.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clickledger::embedded::{Embedded, Fault, Faults};
+use clickledger::tables;
+use fastrand::Rng;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::Timestamp;
+use redirect::Redirect;
+use serde_json::{Value, json};
+use shared::app::{App, Keys};
+use shared::http_types::{Request, Response};
+use shared::keys::KeyRing;
+use shared::lambda::Schedule;
+use shared::rights::{ApiKey, KeyText};
+use shared::store::{Audit, Store};
+use tokio::time::Instant;
+
+use crate::history::{History, PROGRAMS, SECOND, TERMS, Terms};
+use crate::plants::Plant;
+
+/// How far an instance's clock may be off, in milliseconds.
+const SKEW: i64 = 2 * SECOND;
+/// How often a delivery is repeated before the world counts as stuck.
+const REPEATS_MOST: u32 = 400;
+const INSTANCES: usize = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    Redirect,
+    Postback,
+    Payout,
+    Report,
+    Console,
+}
+
+const FUNCTIONS: [Function; 5] = [
+    Function::Redirect,
+    Function::Postback,
+    Function::Payout,
+    Function::Report,
+    Function::Console,
+];
+
+/// Trouble outside the table's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    Death,
+    AnswerNotHeard,
+    Duplicate,
+    Resent,
+    Skewed,
+}
+
+impl Trouble {
+    pub const KINDS: [Self; 5] = [
+        Self::Death,
+        Self::AnswerNotHeard,
+        Self::Duplicate,
+        Self::Resent,
+        Self::Skewed,
+    ];
+}
+
+struct Instance {
+    app: App,
+    redirect: Redirect,
+    skew: i64,
+}
+
+pub struct World {
+    pub table: Embedded,
+    pub rng: RefCell<Rng>,
+    pub admin: String,
+    pub auditor: String,
+    /// By merchant.
+    pub tokens: Vec<String>,
+    ring: RefCell<KeyRing>,
+    instances: RefCell<BTreeMap<usize, Rc<Instance>>>,
+    /// The moment's instant, and when the runtime came to it.
+    moment: Cell<(i64, Instant)>,
+    is_rough: Cell<bool>,
+    pub troubles: RefCell<BTreeMap<Trouble, u64>>,
+    /// What must not be, in the order in which it was seen.
+    pub wrongs: RefCell<Vec<String>>,
+}
+
+/// Until the end, or until it was polled this often: then it is dropped where it stands.
+struct Mortal<F> {
+    life: Option<Pin<Box<F>>>,
+    polls: u32,
+}
+
+impl<F: Future> Future for Mortal<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.polls == 0 {
+            self.life = None;
+        }
+        self.polls = self.polls.saturating_sub(1);
+        match &mut self.life {
+            None => Poll::Ready(None),
+            Some(life) => life.as_mut().poll(context).map(Some),
+        }
+    }
+}
+
+impl World {
+    /// Tables, keys, two merchants with two payers, four programs and four affiliates, each
+    /// with a link for every program; then the network turns as rough as the history says.
+    pub async fn new(history: &History, plant: Option<Plant>) -> Rc<Self> {
+        let table = Embedded::in_memory();
+        table.keep_tokens(false);
+        table.record(false);
+        tables::create(&table.client("setup"), &tables::names())
+            .await
+            .expect("an engine in memory makes tables");
+        let (ring, _) = KeyRing::generate("sim", [7; 32]).expect("a ring is made of 32 bytes");
+        let mut world = Self {
+            rng: RefCell::new(Rng::with_seed(history.seed ^ 0x5EED)),
+            admin: "an-admin-of-a-simulated-world-00".to_owned(),
+            auditor: "another-person-of-that-world-000".to_owned(),
+            tokens: Vec::new(),
+            ring: RefCell::new(ring),
+            instances: RefCell::default(),
+            moment: Cell::new((history.moments[0].at - SECOND, Instant::now())),
+            is_rough: Cell::new(false),
+            troubles: RefCell::default(),
+            wrongs: RefCell::default(),
+            table,
+        };
+        world.cast(history).await;
+        if let Some(plant) = plant {
+            plant.put_into(&world.table);
+        }
+        let mut faults = Faults::seeded(history.seed);
+        if history.roughness > 0 {
+            for kind in Faults::KINDS {
+                let often = if kind == Fault::Stale { 5 } else { 1 };
+                faults = faults.with(kind, history.roughness * often);
+            }
+        }
+        world.table.set_faults(faults);
+        world.is_rough.set(history.roughness > 0);
+        Rc::new(world)
+    }
+
+    async fn cast(&mut self, history: &History) {
+        let store = self.instance(Function::Console).app.store.clone();
+        let audit = Audit {
+            key: "start".to_owned(),
+            person: "operator".to_owned(),
+            what: "create key".to_owned(),
+            reason: None,
+        };
+        for (text, person) in [(&self.admin, "admin"), (&self.auditor, "auditor")] {
+            let key = ApiKey::admin(&KeyText::given(text).expect("32 characters"), person);
+            store.create(&key, self.now(), &audit).await.expect("the network is calm");
+        }
+        let agency = json!({
+            "id": "agency", "legal_name": "Agency", "address": {"town": "Wien", "country": "AT"},
+        });
+        self.made("payers", agency).await;
+        for (id, payer) in [("m0", "house"), ("m1", "agency")] {
+            let merchant = json!({"id": id, "name": id, "payer": payer});
+            let made = self.made("merchants", merchant).await;
+            let token = made["secret"]["postback_token"].as_str();
+            self.tokens.push(token.expect("a new merchant has a token").to_owned());
+        }
+        for program in PROGRAMS {
+            let rule = match program.commission {
+                crate::history::Commission::Share(share) => {
+                    let percent = format!("{}.{:03}", share / 1_000, share % 1_000);
+                    json!({"type": "percent", "percent": percent})
+                }
+                crate::history::Commission::Flat(amount) => {
+                    json!({"type": "flat", "amount": decimal(amount, program.currency)})
+                }
+            };
+            let json = json!({
+                "id": program.id, "merchant": format!("m{}", program.merchant), "name": program.id,
+                "currency": program.currency, "destination": "https://shop.example/",
+                "hold_days": program.hold_days, "rounding": program.rounding,
+                "approval": if program.is_manual { "manual" } else { "auto" },
+                "click_window": program.window, "status": "active", "override": "a world",
+                "commission": [rule],
+            });
+            self.made("programs", json).await;
+        }
+        for (number, terms) in history.terms.iter().enumerate() {
+            let mut affiliate = terms_json(TERMS[*terms]);
+            affiliate["id"] = json!(affiliate_id(number));
+            affiliate["name"] = json!("A");
+            affiliate["email"] = json!("a@example.com");
+            affiliate["country"] = json!("DE");
+            self.made("affiliates", affiliate).await;
+            for program in PROGRAMS {
+                let slug = slug(number, program.id);
+                let affiliate = affiliate_id(number);
+                let link = json!({"slug": slug, "program": program.id, "affiliate": affiliate});
+                self.made("links", link).await;
+            }
+        }
+    }
+
+    async fn made(&self, resource: &str, body: Value) -> Value {
+        let path = format!("/api/v1/{resource}");
+        let made = self.call(Function::Console, Method::POST, &path, &self.admin, &body).await;
+        let made = tests::answer(&made.expect("nothing dies while a world is made"));
+        assert_eq!(made.status, 201, "{resource}: {made:?}");
+        made.body
+    }
+
+    fn instance(&self, function: Function) -> Rc<Instance> {
+        let place = function as usize * INSTANCES + self.rng.borrow_mut().usize(..INSTANCES);
+        if let Some(instance) = self.instances.borrow().get(&place) {
+            return Rc::clone(instance);
+        }
+        let name = format!("{function:?}").to_lowercase();
+        let name = ["redirect", "postback", "payout", "report", "console"]
+            .into_iter()
+            .find(|known| *known == name)
+            .expect("every function has a name");
+        let app = App {
+            store: Store::new(self.table.client(name), tables::names()),
+            keys: Arc::new(Keys::fixed(self.ring.borrow().clone())),
+            public_url: "https://go.example".to_owned(),
+            fallback_url: None,
+            is_one_machine: false,
+        };
+        let skew = if self.is_rough.get() {
+            self.rng.borrow_mut().i64(-SKEW..=SKEW)
+        } else {
+            0
+        };
+        let instance = Rc::new(Instance {
+            redirect: Redirect::new(app.clone()),
+            app,
+            skew,
+        });
+        self.instances.borrow_mut().insert(place, Rc::clone(&instance));
+        instance
+    }
+
+    /// A deployment, or new keys: whatever runs goes on, whatever comes meets new instances.
+    pub fn restart(&self) {
+        self.instances.borrow_mut().clear();
+    }
+
+    /// In two steps, each known to every instance before the next: a new key verifies, then it
+    /// signs.
+    pub fn rotate(&self) {
+        let ring = self.ring.borrow().clone();
+        let next = match ring.waiting_number() {
+            Some(number) => ring.signed_by(number),
+            None => ring.extended([ring.newest_number() + 8; 32]),
+        };
+        // A ring holds so many keys and no more.
+        if let Ok(next) = next {
+            *self.ring.borrow_mut() = next;
+        }
+        self.restart();
+    }
+
+    /// Milliseconds since 1970, by a clock that is right.
+    pub fn millis(&self) -> i64 {
+        let (at, since) = self.moment.get();
+        at + i64::try_from(since.elapsed().as_millis()).unwrap_or(0)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        instant(self.millis())
+    }
+
+    /// The next moment; time never goes back.
+    pub fn go_to(&self, at: i64) {
+        self.moment.set((at.max(self.millis()), Instant::now()));
+    }
+
+    /// From here on nothing fails any more.
+    pub fn calm(&self) {
+        self.is_rough.set(false);
+        self.table.set_faults(Faults::none());
+    }
+
+    pub fn wrong(&self, what: impl Into<String>) {
+        self.wrongs.borrow_mut().push(what.into());
+    }
+
+    pub fn count(&self, trouble: Trouble) {
+        *self.troubles.borrow_mut().entry(trouble).or_default() += 1;
+    }
+
+    /// Once in `of` times, while the network is rough.
+    pub fn happens(&self, of: u32) -> bool {
+        self.is_rough.get() && self.rng.borrow_mut().u32(0..of) == 0
+    }
+
+    pub async fn pause(&self, longest: Duration) {
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        let millis = self.rng.borrow_mut().u64(1..=longest);
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
+    /// A life that may end at any await; none if it did, or if nobody heard the answer.
+    async fn live<T>(&self, function: Function, life: impl Future<Output = T>) -> Option<T> {
+        let polls = if self.happens(14) {
+            self.rng.borrow_mut().u32(1..90)
+        } else {
+            u32::MAX
+        };
+        let lived = Mortal { life: Some(Box::pin(life)), polls }.await;
+        if lived.is_none() {
+            self.count(Trouble::Death);
+            let places = function as usize * INSTANCES..(function as usize + 1) * INSTANCES;
+            self.instances.borrow_mut().retain(|place, _| !places.contains(place));
+        } else if self.happens(30) {
+            self.count(Trouble::AnswerNotHeard);
+            return None;
+        }
+        lived
+    }
+
+    /// One request to one instance. None: the caller hears nothing.
+    pub async fn call(
+        &self,
+        function: Function,
+        method: Method,
+        path_and_query: &str,
+        bearer: &str,
+        body: &Value,
+    ) -> Option<Response> {
+        let instance = self.instance(function);
+        if instance.skew != 0 {
+            self.count(Trouble::Skewed);
+        }
+        let now = instant(self.millis() + instance.skew);
+        let request = request(method, path_and_query, bearer, body, now);
+        match function {
+            Function::Redirect => {
+                self.live(function, redirect::handle(&instance.redirect, request)).await
+            }
+            Function::Postback => self.live(function, postback::handle(&instance.app, request)).await,
+            Function::Payout => self.live(function, payout::handle(&instance.app, request)).await,
+            Function::Report => self.live(function, report::handle(&instance.app, request)).await,
+            Function::Console => self.live(function, console::handle(&instance.app, request)).await,
+        }
+    }
+
+    /// The schedule's event, for the day before. None: it failed, or nobody heard.
+    pub async fn fire(&self) -> Option<Value> {
+        let instance = self.instance(Function::Payout);
+        let schedule = Schedule { day: None, scheduled_time: self.now() };
+        let run = payout::scheduled(&instance.app, &schedule);
+        self.live(Function::Payout, run).await.and_then(Result::ok)
+    }
+
+    /// The same request again and again until it is answered for good.
+    pub async fn deliver(
+        &self,
+        function: Function,
+        method: Method,
+        path_and_query: &str,
+        bearer: &str,
+        body: &Value,
+    ) -> tests::Answer {
+        for attempt in 0..REPEATS_MOST {
+            if attempt > 0 {
+                self.count(Trouble::Resent);
+                self.pause(Duration::from_secs(150)).await;
+            }
+            let heard = self.call(function, method.clone(), path_and_query, bearer, body).await;
+            let Some(answer) = heard.as_ref().map(tests::answer) else {
+                continue;
+            };
+            match answer.status {
+                503 | 429 => {}
+                500.. => self.wrong(format!("{path_and_query} answered {answer:?}")),
+                _ => return answer,
+            }
+        }
+        self.wrong(format!("{path_and_query} was never answered"));
+        tests::Answer { status: 0, body: Value::Null }
+    }
+
+    pub async fn api(&self, method: Method, path: &str, body: &Value) -> tests::Answer {
+        let function = function_of(path);
+        let path = format!("/api/v1/{path}");
+        self.deliver(function, method, &path, &self.admin, body).await
+    }
+
+    /// The store, as nobody's instance has it.
+    pub fn store(&self) -> Store {
+        Store::new(self.table.client("check"), tables::names())
+    }
+
+    pub fn has_function(name: &str) -> bool {
+        FUNCTIONS.iter().any(|function| format!("{function:?}").to_lowercase() == name)
+    }
+}
+
+pub fn function_of(path: &str) -> Function {
+    let first = path.split(['/', '?']).next().unwrap_or_default();
+    match first {
+        "payout-runs" | "payouts" | "adjustments" => Function::Payout,
+        "reports" | "periods" | "statements" => Function::Report,
+        _ => Function::Console,
+    }
+}
+
+pub fn instant(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).expect("a world's time is near ours")
+}
+
+pub fn affiliate_id(number: usize) -> String {
+    format!("a{number}")
+}
+
+pub fn slug(affiliate: usize, program: &str) -> String {
+    format!("a{affiliate}-{program}")
+}
+
+/// Minor units as the wire has them.
+pub fn decimal(minor: i64, currency: &str) -> String {
+    match currency {
+        "JPY" => minor.to_string(),
+        _ => {
+            let sign = if minor < 0 { "-" } else { "" };
+            format!("{sign}{}.{:02}", minor.abs() / 100, minor.abs() % 100)
+        }
+    }
+}
+
+/// The minor units of an amount with all its digits.
+pub fn minor(amount: &Value) -> i64 {
+    let text = amount.as_str().unwrap_or("no amount");
+    text.replace('.', "").parse().unwrap_or(i64::MIN)
+}
+
+pub fn terms_json(terms: Terms) -> Value {
+    let minimum = match terms.minimum {
+        0 => json!({}),
+        minimum => json!({terms.currency: decimal(minimum, terms.currency)}),
+    };
+    json!({
+        "status": if terms.is_active { "active" } else { "suspended" },
+        "payout": {
+            "currency": terms.currency, "method": "manual", "schedule": terms.schedule, "minimum": minimum,
+        },
+    })
+}
+
+fn request(method: Method, path_and_query: &str, bearer: &str, body: &Value, now: Timestamp) -> Request {
+    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+    let mut headers = HeaderMap::new();
+    let mut header = |name: &'static str, value: &str| {
+        let value = HeaderValue::from_str(value).expect("a world's headers are ASCII");
+        headers.insert(HeaderName::from_static(name), value);
+    };
+    match (bearer, body) {
+        // A visitor's browser, or a robot.
+        ("", Value::String(agent)) => header("user-agent", agent),
+        ("", _) => header("content-type", "application/json"),
+        (bearer, _) => header("authorization", &format!("Bearer {bearer}")),
+    }
+    if let Some(version) = body.get("if-match").and_then(Value::as_str) {
+        header("if-match", version);
+    }
+    let mut body = body.clone();
+    if let Some(members) = body.as_object_mut() {
+        members.remove("if-match");
+    }
+    let is_body = body.as_object().is_some_and(|members| !members.is_empty());
+    Request {
+        method,
+        path: path.to_owned(),
+        query: query.to_owned(),
+        headers,
+        body: if is_body { body.to_string().into() } else { Bytes::new() },
+        now,
+        https: true,
+        country: None,
+    }
+}
