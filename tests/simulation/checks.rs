@@ -26,16 +26,16 @@ pub async fn all(people: &People) {
     let accepted = reversals(people).await;
     let last = world.millis() / DAY;
     for day in [last + 1, last + 1 + DAYS_AFTER] {
-        world.go_to(day * DAY + HOUR);
+        world.go_to(day * DAY + HOUR).await;
         match world.fire().await {
             Some(said) => people.seen.borrow_mut().runs.push(said),
-            None => world.wrong("a run fails on a calm network"),
+            None => world.wrong("runs", "a run fails on a calm network"),
         }
     }
     let days = (people.history.moments[0].at / DAY, last + DAYS_AFTER);
     for payer in ["house", "agency"] {
-        if !people.close(payer).await {
-            world.wrong(format!("{payer}'s May cannot be closed"));
+        if !people.close(payer).await && !people.close(payer).await {
+            world.wrong("closed month", format!("{payer}'s May cannot be closed"));
         }
     }
     runs_say_the_same(people).await;
@@ -58,9 +58,11 @@ async fn get(people: &People, path: &str) -> Value {
     let path = format!("/api/v1/{path}");
     let world = &people.world;
     let function = function_of(path.trim_start_matches("/api/v1/"));
-    let answer = world.deliver(function, Method::GET, &path, &world.admin, &json!({})).await;
+    let answer = world
+        .deliver(function, Method::GET, &path, &world.admin, &json!({}))
+        .await;
     if answer.status != 200 {
-        world.wrong(format!("{path} was answered {answer:?}"));
+        world.wrong("answers", format!("{path} was answered {answer:?}"));
     }
     answer.body
 }
@@ -68,14 +70,24 @@ async fn get(people: &People, path: &str) -> Value {
 /// Every reversal is sent once more: what it is told now is the truth of it.
 async fn reversals(people: &People) -> BTreeMap<(usize, Option<usize>), (i64, u16)> {
     let mut truth = BTreeMap::new();
-    let steps = people.history.moments.iter().flat_map(|moment| &moment.steps);
+    let steps = people
+        .history
+        .moments
+        .iter()
+        .flat_map(|moment| &moment.steps);
     for step in steps {
         if let Step::Reverse { order, part, .. } = step {
             let answer = people.reverse(*order, *part).await;
             let amount = part.map_or(0, |(_, amount)| amount);
-            truth.insert((*order, part.map(|(part, _)| part)), (amount, answer.status));
+            truth.insert(
+                (*order, part.map(|(part, _)| part)),
+                (amount, answer.status),
+            );
             if !matches!(answer.status, 200 | 404 | 422) {
-                people.world.wrong(format!("a reversal of o{order} was answered {answer:?}"));
+                people.world.wrong(
+                    "answers",
+                    format!("a reversal of o{order} was answered {answer:?}"),
+                );
             }
         }
     }
@@ -91,15 +103,20 @@ async fn runs_say_the_same(people: &People) {
         let day = run["day"].as_str().unwrap_or_default().to_owned();
         let first = by_day.entry(day).or_insert_with(|| run.clone());
         if *first != run {
-            world.wrong(format!("a run said {first}, then {run}"));
+            world.wrong("runs", format!("a run said {first}, then {run}"));
         }
     }
     for (day, first) in by_day {
         let path = "/api/v1/payout-runs";
         let body = json!({"day": day});
-        let again = world.deliver(Function::Payout, Method::POST, path, &world.admin, &body).await;
+        let again = world
+            .deliver(Function::Payout, Method::POST, path, &world.admin, &body)
+            .await;
         if again.body != first {
-            world.wrong(format!("the run of {day} said {first}, at the end {}", again.body));
+            world.wrong(
+                "runs",
+                format!("the run of {day} said {first}, at the end {}", again.body),
+            );
         }
     }
 }
@@ -130,21 +147,32 @@ async fn order_is_credited_once(
     let world = &people.world;
     let terms = &people.history.orders[order];
     let program = PROGRAMS[terms.program];
-    let posts: Vec<Posted> = people.seen.borrow().posts.get(&order).cloned().unwrap_or_default();
+    let posts: Vec<Posted> = people
+        .seen
+        .borrow()
+        .posts
+        .get(&order)
+        .cloned()
+        .unwrap_or_default();
     let click = |posted: &Posted| {
         let seen = people.seen.borrow();
-        posted.click.and_then(|click| seen.clicks.get(&click).cloned().flatten())
+        posted
+            .click
+            .and_then(|click| seen.clicks.get(&click).cloned().flatten())
     };
     let Some(id) = people.conversion(order) else {
         if posts.iter().any(|posted| posted.answer.status == 200) {
-            world.wrong(format!("o{order} was taken and has no conversion"));
+            world.wrong(
+                "one credit",
+                format!("o{order} was taken and has no conversion"),
+            );
         }
         return;
     };
     let found = get(people, &format!("conversions/{id}")).await;
     let amount = minor(&found["amount"]);
     let Some(content) = terms.amounts.iter().position(|one| *one == amount) else {
-        world.wrong(format!("o{order} stands there with {amount}"));
+        world.wrong("one credit", format!("o{order} stands there with {amount}"));
         return;
     };
 
@@ -152,7 +180,9 @@ async fn order_is_credited_once(
     let mut created = [0, 0];
     for posted in &posts {
         let click = click(posted);
-        let objection = click.as_ref().and_then(|click| objection(people, order, click, posted.at));
+        let objection = click
+            .as_ref()
+            .and_then(|click| objection(people, order, click, posted.at));
         let answer = &posted.answer;
         let code = answer.body["code"].as_str();
         let is_right = match objection {
@@ -161,7 +191,10 @@ async fn order_is_credited_once(
             None => answer.status == 409 && code == Some("order_conflict"),
         };
         if !is_right {
-            world.wrong(format!("o{order}: {objection:?}, but {posted:?}"));
+            world.wrong(
+                "one credit",
+                format!("o{order}: {objection:?}, but {posted:?}"),
+            );
         }
         if answer.status == 200 {
             earning.extend(click.map(|click| affiliate_id(click.affiliate)));
@@ -170,15 +203,23 @@ async fn order_is_credited_once(
         }
     }
     if created[0] > 1 || created[1] > 1 {
-        world.wrong(format!("o{order} was created {created:?} times"));
+        world.wrong(
+            "one credit",
+            format!("o{order} was created {created:?} times"),
+        );
     }
-    let credited = found["commissions"][0]["affiliate"].as_str().map(str::to_owned);
+    let credited = found["commissions"][0]["affiliate"]
+        .as_str()
+        .map(str::to_owned);
     let is_right = match &credited {
         None => earning.is_empty(),
         Some(affiliate) => earning.contains(affiliate),
     };
     if !is_right {
-        world.wrong(format!("o{order} is credited to {credited:?}, of {earning:?}"));
+        world.wrong(
+            "one credit",
+            format!("o{order} is credited to {credited:?}, of {earning:?}"),
+        );
     }
 
     let mut refunded = 0;
@@ -197,12 +238,20 @@ async fn order_is_credited_once(
         remaining == amount - refunded
     };
     if !is_right {
-        world.wrong(format!("o{order}: {remaining} of {amount} remain, {refunded} taken back, whole {is_whole}"));
+        world.wrong(
+            "one credit",
+            format!(
+                "o{order}: {remaining} of {amount} remain, {refunded} taken back, whole {is_whole}"
+            ),
+        );
     }
     for ((_, part), (wanted, status)) in accepted.iter().filter(|((of, _), _)| *of == order) {
         let is_too_much = part.is_none() && remaining == 0 || *wanted > remaining;
         if *status == 404 || (*status == 422 && !is_too_much) {
-            world.wrong(format!("o{order}: {remaining} remain, {wanted} were refused with {status}"));
+            world.wrong(
+                "one credit",
+                format!("o{order}: {remaining} remain, {wanted} were refused with {status}"),
+            );
         }
     }
 
@@ -212,7 +261,11 @@ async fn order_is_credited_once(
     let status = found["status"].as_str().unwrap_or_default();
     let decided = |decision| {
         let seen = people.seen.borrow();
-        let statuses = seen.decisions.get(&(order, decision)).cloned().unwrap_or_default();
+        let statuses = seen
+            .decisions
+            .get(&(order, decision))
+            .cloned()
+            .unwrap_or_default();
         statuses.contains(&200)
     };
     if program.is_manual {
@@ -224,26 +277,47 @@ async fn order_is_credited_once(
             _ => false,
         };
         if !is_right {
-            world.wrong(format!("o{order} is {status} after all decisions"));
+            world.wrong(
+                "one credit",
+                format!("o{order} is {status} after all decisions"),
+            );
         }
     } else if status != "approved" && status != "reversed" {
-        world.wrong(format!("o{order} is {status}"));
+        world.wrong("one credit", format!("o{order} is {status}"));
     }
     let commission = model::commission(&program, amount);
     if minor(&found["commissions"][0]["amount"]) != commission {
-        world.wrong(format!("o{order} earns {commission}, not {}", found["commissions"]));
+        world.wrong(
+            "one credit",
+            format!("o{order} earns {commission}, not {}", found["commissions"]),
+        );
     }
     if matches!(status, "approved" | "reversed") {
         let back = model::given_back(&program, commission, amount - remaining, amount);
-        let pocket = (program.payer.to_owned(), affiliate, program.currency.to_owned());
+        let pocket = (
+            program.payer.to_owned(),
+            affiliate,
+            program.currency.to_owned(),
+        );
         due.entry(pocket).or_default().0 += commission - back;
     }
 }
 
 fn adjusted_once(people: &People, due: &mut Due) {
-    let steps = people.history.moments.iter().flat_map(|moment| &moment.steps);
+    let steps = people
+        .history
+        .moments
+        .iter()
+        .flat_map(|moment| &moment.steps);
     for step in steps {
-        let Step::Adjust { id, affiliate, program, amount, .. } = step else {
+        let Step::Adjust {
+            id,
+            affiliate,
+            program,
+            amount,
+            ..
+        } = step
+        else {
             continue;
         };
         let seen = people.seen.borrow();
@@ -251,7 +325,10 @@ fn adjusted_once(people: &People, due: &mut Due) {
         let created = answers.iter().filter(|answer| answer.status == 201).count();
         let before = answers.iter().filter(|answer| answer.status == 200).count();
         if created > 1 || created + before != answers.len() {
-            people.world.wrong(format!("adjustment {id} was answered {answers:?}"));
+            people.world.wrong(
+                "one adjustment",
+                format!("adjustment {id} was answered {answers:?}"),
+            );
         }
         let program = &PROGRAMS[*program];
         let pocket = (
@@ -269,8 +346,14 @@ async fn terms_of(people: &People, id: &str) -> Vec<Since> {
     let since = versions.iter().map(|version| {
         let json = version.record.to_json();
         let payout = &json["payout"];
-        let currency = if payout["currency"] == "JPY" { "JPY" } else { "EUR" };
-        let schedule = ["daily", "weekly"].into_iter().find(|one| payout["schedule"] == *one);
+        let currency = if payout["currency"] == "JPY" {
+            "JPY"
+        } else {
+            "EUR"
+        };
+        let schedule = ["daily", "weekly"]
+            .into_iter()
+            .find(|one| payout["schedule"] == *one);
         let minimum = &payout["minimum"][currency];
         Since {
             at: version.since.as_millisecond(),
@@ -294,7 +377,11 @@ async fn affiliate_is_paid(people: &People, number: usize, due: &Due, days: (i64
     let payouts = get(people, &format!("payouts?affiliate={id}&limit=200")).await;
     let list = |of: &Value| of["items"].as_array().cloned().unwrap_or_default();
 
-    let mut pockets: BTreeSet<Pocket> = due.keys().filter(|pocket| pocket.1 == id).cloned().collect();
+    let mut pockets: BTreeSet<Pocket> = due
+        .keys()
+        .filter(|pocket| pocket.1 == id)
+        .cloned()
+        .collect();
     let pocket = |item: &Value| -> Pocket {
         let text = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
         (text("payer"), id.clone(), text("currency"))
@@ -303,36 +390,57 @@ async fn affiliate_is_paid(people: &People, number: usize, due: &Due, days: (i64
     pockets.extend(list(&entries).iter().map(pocket));
     for key in pockets {
         let of = |items: &Value| -> Vec<Value> {
-            list(items).into_iter().filter(|item| pocket(item) == key).collect()
+            list(items)
+                .into_iter()
+                .filter(|item| pocket(item) == key)
+                .collect()
         };
         let (lines, paid) = (of(&entries), of(&payouts));
         let kinds: BTreeMap<&str, i64> = lines.iter().fold(BTreeMap::new(), |mut kinds, line| {
-            *kinds.entry(line["kind"].as_str().unwrap_or_default()).or_default() += minor(&line["amount"]);
+            *kinds
+                .entry(line["kind"].as_str().unwrap_or_default())
+                .or_default() += minor(&line["amount"]);
             kinds
         });
         let kind = |name: &str| kinds.get(name).copied().unwrap_or(0);
         let (earned, adjusted) = due.get(&key).copied().unwrap_or_default();
         if kind("earned") + kind("reversed") != earned || kind("adjustment") != adjusted {
-            world.wrong(format!("{key:?}: {kinds:?}, but {earned} and {adjusted} are due"));
+            world.wrong(
+                "paid what is due",
+                format!("{key:?}: {kinds:?}, but {earned} and {adjusted} are due"),
+            );
         }
 
         let days_of = |line: &Value| day_number(line["day"].as_str().unwrap_or_default());
         for line in &lines {
-            let too_early = line["kind"] != "reversed" && line["day"].as_str() < line["payable_on"].as_str();
+            let too_early =
+                line["kind"] != "reversed" && line["day"].as_str() < line["payable_on"].as_str();
             if too_early {
-                world.wrong(format!("{key:?}: booked before it is payable: {line}"));
+                world.wrong(
+                    "paid what is due",
+                    format!("{key:?}: booked before it is payable: {line}"),
+                );
             }
         }
         let credits: Vec<Line> = lines
             .iter()
             .filter(|line| line["kind"] != "paid")
-            .map(|line| Line { day: days_of(line), effect: minor(&line["amount"]) })
+            .map(|line| Line {
+                day: days_of(line),
+                effect: minor(&line["amount"]),
+            })
             .collect();
         let (expected, carry) = model::payouts(&credits, &terms, &key.2, days);
-        let mut found: Vec<(i64, i64)> = paid.iter().map(|payout| (days_of(payout), minor(&payout["amount"]))).collect();
+        let mut found: Vec<(i64, i64)> = paid
+            .iter()
+            .map(|payout| (days_of(payout), minor(&payout["amount"])))
+            .collect();
         found.sort_unstable();
         if found != expected {
-            world.wrong(format!("{key:?} was paid {found:?}, due were {expected:?}"));
+            world.wrong(
+                "paid what is due",
+                format!("{key:?} was paid {found:?}, due were {expected:?}"),
+            );
         }
         let balance = of(&balances);
         balance_holds(people, &key, balance.first(), carry, &paid, &kinds);
@@ -350,7 +458,7 @@ fn balance_holds(
     let world = &people.world;
     let Some(balance) = balance else {
         if !kinds.is_empty() {
-            world.wrong(format!("{key:?} has lines and no balance"));
+            world.wrong("balance", format!("{key:?} has lines and no balance"));
         }
         return;
     };
@@ -358,24 +466,38 @@ fn balance_holds(
     let left = of("on_hold") + of("payable") + of("in_payout") + of("paid");
     let right = of("earned") - of("reversed") + of("adjustments") - of("withheld");
     if left != right {
-        world.wrong(format!("{key:?}: the balance is {left} and {right}: {balance}"));
+        world.wrong(
+            "balance",
+            format!("{key:?}: the balance is {left} and {right}: {balance}"),
+        );
     }
     if of("on_hold") != 0 || of("payable") != carry {
-        world.wrong(format!("{key:?}: {carry} are carried: {balance}"));
+        world.wrong(
+            "balance",
+            format!("{key:?}: {carry} are carried: {balance}"),
+        );
     }
     let sum = |states: &[&str]| -> i64 {
-        let of_state = |payout: &&Value| states.contains(&payout["status"].as_str().unwrap_or_default());
-        paid.iter().filter(of_state).map(|payout| minor(&payout["amount"])).sum()
+        let of_state =
+            |payout: &&Value| states.contains(&payout["status"].as_str().unwrap_or_default());
+        paid.iter()
+            .filter(of_state)
+            .map(|payout| minor(&payout["amount"]))
+            .sum()
     };
-    if of("paid") != sum(&["sent", "settled"]) || of("in_payout") != sum(&["created", "approved", "unknown"]) {
-        world.wrong(format!("{key:?}: payouts {paid:?}: {balance}"));
+    if of("paid") != sum(&["sent", "settled"])
+        || of("in_payout") != sum(&["created", "approved", "unknown"])
+    {
+        world.wrong("balance", format!("{key:?}: payouts {paid:?}: {balance}"));
     }
 }
 
 /// Days since 1970.
 fn day_number(text: &str) -> i64 {
     let day: jiff::civil::Date = text.parse().unwrap_or_default();
-    shared::period::start_of(day).as_millisecond().div_euclid(DAY)
+    shared::period::start_of(day)
+        .as_millisecond()
+        .div_euclid(DAY)
 }
 
 /// A payout's state says what the bank knows, and the bank paid each once at most.
@@ -387,18 +509,21 @@ async fn bank_paid_once(people: &People) {
         for payout in payouts["items"].as_array().cloned().unwrap_or_default() {
             let id = payout["id"].as_str().unwrap_or_default();
             let payment = payments.get(id);
-            let (times, came_back) = payment.map_or((0, false), |payment| (payment.times, payment.came_back));
+            let (times, came_back) =
+                payment.map_or((0, false), |payment| (payment.times, payment.came_back));
             let is_right = match payout["status"].as_str().unwrap_or_default() {
                 "sent" | "settled" => times == 1 && !came_back,
                 "returned" => times == 1 && came_back,
                 _ => times == 0,
             };
-            if !is_right || payment.is_some_and(|payment| payment.amount != minor(&payout["amount"])) {
-                world.wrong(format!("the bank made {payment:?} of {payout}"));
+            if !is_right
+                || payment.is_some_and(|payment| payment.amount != minor(&payout["amount"]))
+            {
+                world.wrong("bank", format!("the bank made {payment:?} of {payout}"));
             }
             let is_cancelled = people.seen.borrow().cancelled.iter().any(|one| one == id);
             if is_cancelled && payout["status"] != "cancelled" {
-                world.wrong(format!("a cancelled payout went on: {payout}"));
+                world.wrong("bank", format!("a cancelled payout went on: {payout}"));
             }
         }
     }
@@ -410,7 +535,10 @@ async fn month_holds(people: &People, payer: &'static str) {
     let closed = people.seen.borrow().closed.get(payer).cloned();
     let now = people.report(payer).await;
     if closed.is_none_or(|(_, bytes)| bytes != now) {
-        world.wrong(format!("{payer}'s closed May is another at the end"));
+        world.wrong(
+            "closed month",
+            format!("{payer}'s closed May is another at the end"),
+        );
     }
     for month in ["2026-05", "2026-06"] {
         let report = get(people, &format!("reports/payouts/{month}?payer={payer}")).await;
@@ -423,7 +551,10 @@ async fn month_holds(people: &People, payer: &'static str) {
                 - of("paid")
                 + of("returned");
             if closing != of("closing") {
-                world.wrong(format!("{payer}'s {month} closes with {closing}: {row}"));
+                world.wrong(
+                    "report",
+                    format!("{payer}'s {month} closes with {closing}: {row}"),
+                );
             }
         }
     }
@@ -436,7 +567,10 @@ async fn month_holds(people: &People, payer: &'static str) {
         });
         let closing = before.map_or(0, |before| minor(&before["closing"]));
         if minor(&row["opening"]) != closing {
-            world.wrong(format!("{payer}'s May closed with {closing}, June opened as {row}"));
+            world.wrong(
+                "report",
+                format!("{payer}'s May closed with {closing}, June opened as {row}"),
+            );
         }
     }
 }
@@ -445,6 +579,9 @@ async fn reconciled(people: &People, payer: &str) {
     let found = get(people, &format!("reports/reconciliation?payer={payer}")).await;
     if found["differences"] != json!([]) {
         let what = &found["differences"];
-        people.world.wrong(format!("the second path differs for {payer}: {what}"));
+        people.world.wrong(
+            "second path",
+            format!("the second path differs for {payer}: {what}"),
+        );
     }
 }

@@ -97,12 +97,42 @@ pub struct Terms {
 }
 
 pub const TERMS: [Terms; 6] = [
-    Terms { currency: "EUR", schedule: "daily", minimum: 0, is_active: true },
-    Terms { currency: "EUR", schedule: "weekly", minimum: 500, is_active: true },
-    Terms { currency: "EUR", schedule: "monthly", minimum: 0, is_active: true },
-    Terms { currency: "JPY", schedule: "daily", minimum: 0, is_active: true },
-    Terms { currency: "EUR", schedule: "daily", minimum: 2_000, is_active: true },
-    Terms { currency: "EUR", schedule: "daily", minimum: 0, is_active: false },
+    Terms {
+        currency: "EUR",
+        schedule: "daily",
+        minimum: 0,
+        is_active: true,
+    },
+    Terms {
+        currency: "EUR",
+        schedule: "weekly",
+        minimum: 500,
+        is_active: true,
+    },
+    Terms {
+        currency: "EUR",
+        schedule: "monthly",
+        minimum: 0,
+        is_active: true,
+    },
+    Terms {
+        currency: "JPY",
+        schedule: "daily",
+        minimum: 0,
+        is_active: true,
+    },
+    Terms {
+        currency: "EUR",
+        schedule: "daily",
+        minimum: 2_000,
+        is_active: true,
+    },
+    Terms {
+        currency: "EUR",
+        schedule: "daily",
+        minimum: 0,
+        is_active: false,
+    },
 ];
 
 /// One order of a merchant's shop. Its content is one of two: what a sender says of it may change.
@@ -115,20 +145,57 @@ pub struct Order {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    Click { click: usize, program: usize, affiliate: usize, is_human: bool },
+    Click {
+        click: usize,
+        program: usize,
+        affiliate: usize,
+        is_human: bool,
+    },
     /// `copies` at once; `back` milliseconds ago by the shop's clock.
-    Post { order: usize, click: Option<usize>, content: usize, back: i64, copies: usize },
+    Post {
+        order: usize,
+        click: Option<usize>,
+        content: usize,
+        back: i64,
+        copies: usize,
+    },
     /// Without an amount and id: all that is left.
-    Reverse { order: usize, part: Option<(usize, i64)>, copies: usize },
-    Approve { order: usize, copies: usize },
-    Reject { order: usize },
-    Adjust { id: usize, affiliate: usize, program: usize, amount: i64, in_days: i64, copies: usize },
-    Terms { affiliate: usize, terms: usize },
+    Reverse {
+        order: usize,
+        part: Option<(usize, i64)>,
+        copies: usize,
+    },
+    Approve {
+        order: usize,
+        copies: usize,
+    },
+    Reject {
+        order: usize,
+    },
+    Adjust {
+        id: usize,
+        affiliate: usize,
+        program: usize,
+        amount: i64,
+        in_days: i64,
+        copies: usize,
+    },
+    Terms {
+        affiliate: usize,
+        terms: usize,
+    },
     /// The schedule fires, and is delivered this often.
-    Run { copies: usize },
+    Run {
+        copies: usize,
+    },
     /// Somebody takes payouts to the bank.
-    Bank { seed: u64, tellers: usize },
-    Close { payer: &'static str },
+    Bank {
+        seed: u64,
+        tellers: usize,
+    },
+    Close {
+        payer: &'static str,
+    },
     /// A new key verifies; at the next of these it signs.
     Rotate,
     /// A deployment: all instances are new.
@@ -162,10 +229,15 @@ impl History {
             let start = first + day * DAY;
             let mut times = vec![HOUR, HOUR * rng.i64(6..12), HOUR * rng.i64(12..22)];
             if rng.u8(0..3) == 0 {
+                // Some work is under way when the day ends, and a run may come at once.
                 times.push(DAY - rng.i64(200..20_000));
+                times.push(DAY + rng.i64(100..90_000));
             }
             let at = times.into_iter().map(|time| start + time);
-            moments.extend(at.map(|at| Moment { at, steps: Vec::new() }));
+            moments.extend(at.map(|at| Moment {
+                at,
+                steps: Vec::new(),
+            }));
         }
         let mut history = Self {
             seed,
@@ -193,12 +265,19 @@ impl History {
         for order in 0..rng.usize(3..=ORDERS_MOST) {
             let program = rng.usize(0..PROGRAMS.len());
             let amount = rng.i64(1..20_000);
-            self.orders.push(Order { program, amounts: [amount, amount + rng.i64(1..900)] });
+            self.orders.push(Order {
+                program,
+                amounts: [amount, amount + rng.i64(1..900)],
+            });
             let mut known = Vec::new();
             let mut from = rng.usize(0..self.moments.len() - 1);
             for _ in 0..[1, 1, 1, 2, 0][rng.usize(0..5)] {
                 let wrong = rng.u8(0..16) == 0;
-                let program = if wrong { rng.usize(0..PROGRAMS.len()) } else { program };
+                let program = if wrong {
+                    rng.usize(0..PROGRAMS.len())
+                } else {
+                    program
+                };
                 let step = Step::Click {
                     click: clicks,
                     program,
@@ -210,7 +289,11 @@ impl History {
                 clicks += 1;
             }
             for post in 0..[1, 1, 2, 3][rng.usize(0..4)] {
-                let click = if rng.u8(0..6) == 0 { None } else { rng.choice(&known).copied() };
+                let click = if rng.u8(0..6) == 0 {
+                    None
+                } else {
+                    rng.choice(&known).copied()
+                };
                 let step = Step::Post {
                     order,
                     click,
@@ -266,15 +349,21 @@ impl History {
         }
         for moment in 0..self.moments.len() {
             let at = self.moments[moment].at;
-            let is_early = at % DAY == HOUR;
-            if is_early && rng.u8(0..7) != 0 {
+            let is_early = match at % DAY {
+                ..=90_000 => rng.bool(),
+                time => time == HOUR && rng.u8(0..7) != 0,
+            };
+            if is_early {
                 let copies = [1, 1, 2, 3][rng.usize(0..4)];
                 self.push(moment, Step::Run { copies });
             } else if rng.u8(0..9) == 0 {
                 self.push(moment, Step::Run { copies: 1 });
             }
             if rng.u8(0..5) == 0 {
-                let step = Step::Bank { seed: rng.u64(..), tellers: rng.usize(1..3) };
+                let step = Step::Bank {
+                    seed: rng.u64(..),
+                    tellers: rng.usize(1..3),
+                };
                 self.push(moment, step);
             }
             // A change is in force at a day's end for sure if it is made far from it.

@@ -9,31 +9,52 @@ mod plants;
 mod world;
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use clickledger::embedded::Faults;
+use indicatif::ProgressBar;
 use tokio::task::{JoinSet, LocalSet};
 
 use history::{History, Step};
-use people::{MOMENT, People};
+use people::People;
 use plants::Plant;
 use world::{Trouble, World};
 
+/// Worlds are lived in order of their seeds; the same seed is the same world.
 #[derive(Debug, Parser)]
-#[command(about = "Simulates worlds and checks that no cent is lost, doubled or moved")]
+#[command(
+    about = "Simulates worlds and checks that no cent is lost, doubled or moved",
+    after_help = "Examples:\n  simulation --worlds 2000\n  simulation --seed 1126 --worlds 1    one world again; \
+                  if it fails, the shortest history is sought\n  simulation --plants                  each \
+                  planted bug, until a world notices it"
+)]
 struct Options {
-    /// How many worlds
-    #[arg(long, default_value_t = 20)]
+    /// How many worlds; with --plants, for each bug at most
+    #[arg(long, value_name = "N", default_value_t = 6)]
     worlds: u64,
     /// The first world's seed
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// How many worlds are lived at the same time
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    threads: u64,
+    /// Plant bugs, one after the other, and see each noticed
+    #[arg(long)]
+    plants: bool,
+    /// One bug only
+    #[arg(long, value_name = "NAME", requires = "plants")]
+    plant: Option<String>,
+    /// What `cargo test NAME` asks for: run only if it is in the name of this test
+    #[arg(hide = true)]
+    filters: Vec<String>,
 }
 
 /// What came of a world.
 struct Outcome {
-    wrongs: Vec<String>,
+    wrongs: Vec<(&'static str, String)>,
     troubles: BTreeMap<String, u64>,
     calls: u64,
 }
@@ -58,7 +79,7 @@ async fn world(history: &History, plant: Option<Plant>) -> Outcome {
     let mut tasks = JoinSet::new();
     let mut number = 0;
     for moment in &history.moments {
-        world.go_to(moment.at);
+        world.go_to(moment.at).await;
         for step in &moment.steps {
             let copies = match step {
                 Step::Post { copies, .. }
@@ -81,13 +102,12 @@ async fn world(history: &History, plant: Option<Plant>) -> Outcome {
                 });
             }
         }
-        tokio::time::sleep(MOMENT).await;
         while tasks.try_join_next().is_some() {}
     }
     world.calm();
     while let Some(ended) = tasks.join_next().await {
         if ended.is_err() {
-            world.wrong("a function panicked");
+            world.wrong("answers", "a function panicked");
         }
     }
     Box::pin(checks::all(&people)).await;
@@ -105,23 +125,201 @@ async fn world(history: &History, plant: Option<Plant>) -> Outcome {
     }
 }
 
-fn main() {
-    let options = Options::parse();
-    let start = Instant::now();
-    let mut troubles: BTreeMap<String, u64> = BTreeMap::new();
-    let (mut bad, mut calls) = (0, 0);
-    for seed in options.seed..options.seed + options.worlds {
-        let history = History::of(seed);
-        let outcome = live(&history, None);
-        calls += outcome.calls;
-        for (name, count) in outcome.troubles {
-            *troubles.entry(name).or_default() += count;
+/// The shortest history that this one's failure is still seen in, by leaving out more and more.
+fn shortest(history: &History) -> History {
+    let mut kept = history.clone();
+    let mut size = kept.len().div_ceil(2);
+    while size > 0 {
+        let mut from = 0;
+        while from < kept.len() {
+            let tried = kept.without(from..from + size);
+            if live(&tried, None).wrongs.is_empty() {
+                from += size;
+            } else {
+                kept = tried;
+            }
+        }
+        size /= 2;
+    }
+    kept
+}
+
+/// All worlds' outcomes together.
+#[derive(Default)]
+struct Total {
+    worlds: u64,
+    calls: u64,
+    troubles: BTreeMap<String, u64>,
+    bad: Vec<u64>,
+}
+
+impl Total {
+    fn add(&mut self, seed: u64, outcome: &Outcome) {
+        self.worlds += 1;
+        self.calls += outcome.calls;
+        for (name, count) in &outcome.troubles {
+            *self.troubles.entry(name.clone()).or_default() += count;
         }
         if !outcome.wrongs.is_empty() {
-            bad += 1;
-            println!("seed {seed}: {:#?}", outcome.wrongs);
+            self.bad.push(seed);
         }
     }
-    println!("{} worlds, {bad} bad, {calls} calls, {:?}", options.worlds, start.elapsed());
-    println!("{troubles:#?}");
+
+    fn print(&self, took: Duration) {
+        let faults: u64 = self.troubles.values().sum();
+        println!(
+            "{} worlds, {faults} faults, {} calls to the table",
+            self.worlds, self.calls
+        );
+        for (name, count) in &self.troubles {
+            let per_mille = count * 1_000 / faults.max(1);
+            println!(
+                "  {name:<16} {count:>9}  {:>2}.{} %",
+                per_mille / 10,
+                per_mille % 10
+            );
+        }
+        let per_second = u128::from(self.worlds) * 10_000 / took.as_millis().max(1);
+        println!(
+            "{} s, {}.{} worlds a second",
+            took.as_secs(),
+            per_second / 10,
+            per_second % 10
+        );
+    }
+
+    /// Every kind of fault makes up one in a hundred at least, or the worlds are too tame.
+    fn is_rough(&self) -> bool {
+        let faults: u64 = self.troubles.values().sum();
+        let names = Faults::KINDS.iter().map(|kind| format!("{kind:?}"));
+        let names = names.chain(Trouble::KINDS.iter().map(|kind| format!("{kind:?}")));
+        let rare: Vec<String> = names
+            .filter(|name| self.troubles.get(name).copied().unwrap_or(0) * 100 < faults)
+            .collect();
+        if !rare.is_empty() {
+            println!("less than 1 % of all faults: {}", rare.join(", "));
+        }
+        rare.is_empty()
+    }
+}
+
+/// Lives worlds on some threads; hands each outcome on as it comes, until told to stop.
+fn live_many(
+    seeds: std::ops::Range<u64>,
+    threads: u64,
+    plant: Option<Plant>,
+    mut each: impl FnMut(u64, Outcome) -> bool,
+) {
+    let (sender, outcomes) = std::sync::mpsc::sync_channel(4);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (sender, seeds) = (sender.clone(), seeds.clone());
+            let live_some = move || {
+                for seed in seeds
+                    .skip(usize::try_from(thread).unwrap_or(0))
+                    .step_by(usize::try_from(threads).unwrap_or(1))
+                {
+                    let outcome = live(&History::of(seed), plant);
+                    if sender.send((seed, outcome)).is_err() {
+                        return;
+                    }
+                }
+            };
+            // A debug build's futures are too much for a thread's usual stack.
+            std::thread::Builder::new()
+                .stack_size(16 << 20)
+                .spawn_scoped(scope, live_some)
+                .expect("a thread starts");
+        }
+        drop(sender);
+        while let Ok((seed, outcome)) = outcomes.recv() {
+            if !each(seed, outcome) {
+                break;
+            }
+        }
+        drop(outcomes);
+    });
+}
+
+fn explain(seed: u64, plant: Option<Plant>) {
+    let history = History::of(seed);
+    println!("world {seed}: {:#?}", live(&history, plant).wrongs);
+    let short = shortest(&history);
+    println!(
+        "the shortest history found, {} of {} steps: {short:#?}",
+        short.len(),
+        history.len()
+    );
+    println!("it ends with {:#?}", live(&short, plant).wrongs);
+    println!(
+        "again: cargo test --profile simulation -p tests --features few-shards --test simulation -- --seed {seed} --worlds 1"
+    );
+}
+
+fn worlds(options: &Options) -> bool {
+    let start = Instant::now();
+    let progress = ProgressBar::new(options.worlds);
+    let mut total = Total::default();
+    let seeds = options.seed..options.seed + options.worlds;
+    live_many(seeds, options.threads, None, |seed, outcome| {
+        progress.inc(1);
+        total.add(seed, &outcome);
+        total.bad.len() < 3
+    });
+    progress.finish_and_clear();
+    total.print(start.elapsed());
+    for seed in &total.bad {
+        explain(*seed, None);
+    }
+    // In a few worlds chance decides which kinds are met.
+    total.bad.is_empty() && (options.worlds < 500 || total.is_rough())
+}
+
+/// Each bug is to be noticed; in the same worlds without it nothing is wrong, or `worlds` says so.
+fn plants(options: &Options) -> bool {
+    let mut all_noticed = true;
+    for (plant, what) in Plant::ALL {
+        let name = format!("{plant:?}");
+        if options.plant.as_ref().is_some_and(|only| *only != name) {
+            continue;
+        }
+        let (mut lived, mut noticed) = (0, None);
+        let seeds = options.seed..options.seed + options.worlds;
+        live_many(seeds, options.threads, Some(plant), |seed, outcome| {
+            lived += 1;
+            noticed = outcome.wrongs.into_iter().next().map(|wrong| (seed, wrong));
+            noticed.is_none()
+        });
+        match noticed {
+            Some((seed, (promise, how))) => {
+                println!("{name:<24} world {seed:>3}  {promise:<18} {what}");
+                if options.plant.is_some() {
+                    println!("{how}");
+                }
+            }
+            None => {
+                println!("{name:<24} NOT NOTICED in {lived} worlds: {what}");
+                all_noticed = false;
+            }
+        }
+    }
+    all_noticed
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let is_asked_for = |filter: &String| "simulation".contains(filter.as_str());
+    if !options.filters.is_empty() && !options.filters.iter().any(is_asked_for) {
+        return ExitCode::SUCCESS;
+    }
+    let is_well = if options.plants {
+        plants(&options)
+    } else {
+        worlds(&options)
+    };
+    if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -7,9 +7,11 @@ use crate::history::{Commission, DAY, Program, Terms};
 pub fn commission(program: &Program, amount: i64) -> i64 {
     match program.commission {
         Commission::Flat(amount) => amount,
-        Commission::Share(thousandths) => {
-            rounded(program.rounding, i128::from(amount) * i128::from(thousandths), 100_000)
-        }
+        Commission::Share(thousandths) => rounded(
+            program.rounding,
+            i128::from(amount) * i128::from(thousandths),
+            100_000,
+        ),
     }
 }
 
@@ -46,13 +48,26 @@ pub struct Since {
 
 /// The payouts that runs from `first` to `last` make of a pocket's lines (those that payouts
 /// made themselves left out), each with its day; and what is carried after the last one.
-pub fn payouts(lines: &[Line], terms: &[Since], currency: &str, days: (i64, i64)) -> (Vec<(i64, i64)>, i64) {
+pub fn payouts(
+    lines: &[Line],
+    terms: &[Since],
+    currency: &str,
+    days: (i64, i64),
+) -> (Vec<(i64, i64)>, i64) {
     let mut carry = 0;
     let mut paid = Vec::new();
     for day in days.0..=days.1 {
-        carry += lines.iter().filter(|line| line.day == day).map(|line| line.effect).sum::<i64>();
+        carry += lines
+            .iter()
+            .filter(|line| line.day == day)
+            .map(|line| line.effect)
+            .sum::<i64>();
         let end = (day + 1) * DAY;
-        let in_force = terms.iter().rev().find(|since| since.at < end).or_else(|| terms.first());
+        let in_force = terms
+            .iter()
+            .rev()
+            .find(|since| since.at < end)
+            .or_else(|| terms.first());
         let Some(Since { terms, .. }) = in_force else {
             continue;
         };

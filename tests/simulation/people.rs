@@ -10,8 +10,10 @@ use http::Method;
 use serde_json::{Value, json};
 use tests::{Answer, BROWSER};
 
-use crate::history::{DAY, History, PROGRAMS, SECOND, Step, TERMS};
-use crate::world::{Function, Trouble, World, affiliate_id, decimal, instant, minor, slug, terms_json};
+use crate::history::{DAY, History, PROGRAMS, Step, TERMS};
+use crate::world::{
+    Function, Trouble, World, affiliate_id, decimal, instant, minor, slug, terms_json,
+};
 
 const ROBOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
 /// How often somebody looks whether what they wait for is there.
@@ -70,10 +72,21 @@ pub struct People {
 impl People {
     pub async fn take(self: Rc<Self>, step: Step, at: i64, number: usize) {
         match step {
-            Step::Click { click, program, affiliate, is_human } => {
+            Step::Click {
+                click,
+                program,
+                affiliate,
+                is_human,
+            } => {
                 self.visit(click, program, affiliate, is_human).await;
             }
-            Step::Post { order, click, content, back, .. } => {
+            Step::Post {
+                order,
+                click,
+                content,
+                back,
+                ..
+            } => {
                 self.post(order, click, content, at - back).await;
             }
             Step::Reverse { order, part, .. } => {
@@ -81,14 +94,23 @@ impl People {
             }
             Step::Approve { order, .. } => self.decide(order, "approve").await,
             Step::Reject { order } => self.decide(order, "reject").await,
-            Step::Adjust { id, affiliate, program, amount, in_days, .. } => {
-                self.adjust(id, affiliate, program, amount, at + in_days * DAY).await;
+            Step::Adjust {
+                id,
+                affiliate,
+                program,
+                amount,
+                in_days,
+                ..
+            } => {
+                self.adjust(id, affiliate, program, amount, at + in_days * DAY)
+                    .await;
             }
             Step::Terms { affiliate, terms } => self.change(affiliate, terms).await,
             Step::Run { .. } => self.run().await,
             Step::Bank { seed, .. } => {
                 let number = u64::try_from(number).unwrap_or(0);
-                self.teller(Rng::with_seed(seed.wrapping_add(number)), number).await;
+                self.teller(Rng::with_seed(seed.wrapping_add(number)), number)
+                    .await;
             }
             Step::Close { payer } => {
                 self.close(payer).await;
@@ -102,7 +124,10 @@ impl People {
         let path = format!("/r/{}", slug(affiliate, PROGRAMS[program].id));
         let agent = json!(if is_human { BROWSER } else { ROBOT });
         for _ in 0..LOOKS {
-            let visited = self.world.call(Function::Redirect, Method::GET, &path, "", &agent).await;
+            let visited = self
+                .world
+                .call(Function::Redirect, Method::GET, &path, "", &agent)
+                .await;
             let Some(response) = visited else {
                 self.world.count(Trouble::Resent);
                 continue;
@@ -111,7 +136,13 @@ impl People {
                 302 => {
                     let id = tests::click_id(&response);
                     let at = clicked_at(&id);
-                    Some(Click { id, program, affiliate, is_human, at })
+                    Some(Click {
+                        id,
+                        program,
+                        affiliate,
+                        is_human,
+                        at,
+                    })
                 }
                 404 => None,
                 503 => {
@@ -119,7 +150,10 @@ impl People {
                     continue;
                 }
                 status => {
-                    self.world.wrong(format!("a visit of {path} was answered {status}"));
+                    self.world.wrong(
+                        "answers",
+                        format!("a visit of {path} was answered {status}"),
+                    );
                     None
                 }
             };
@@ -158,8 +192,18 @@ impl People {
             .world
             .deliver(Function::Postback, Method::POST, "/postback", "", &body)
             .await;
-        let posted = Posted { click, content, at, answer };
-        self.seen.borrow_mut().posts.entry(order).or_default().push(posted);
+        let posted = Posted {
+            click,
+            content,
+            at,
+            answer,
+        };
+        self.seen
+            .borrow_mut()
+            .posts
+            .entry(order)
+            .or_default()
+            .push(posted);
     }
 
     pub async fn reverse(&self, order: usize, part: Option<(usize, i64)>) -> Answer {
@@ -172,7 +216,13 @@ impl People {
             body["amount"] = json!(decimal(amount, program.currency));
         }
         self.world
-            .deliver(Function::Postback, Method::POST, "/postback/reversal", "", &body)
+            .deliver(
+                Function::Postback,
+                Method::POST,
+                "/postback/reversal",
+                "",
+                &body,
+            )
             .await
     }
 
@@ -180,7 +230,9 @@ impl People {
     pub fn conversion(&self, order: usize) -> Option<String> {
         let seen = self.seen.borrow();
         let posts = seen.posts.get(&order)?;
-        posts.iter().find_map(|posted| Some(posted.answer.body["conversion"].as_str()?.to_owned()))
+        posts
+            .iter()
+            .find_map(|posted| Some(posted.answer.body["conversion"].as_str()?.to_owned()))
     }
 
     async fn decide(&self, order: usize, decision: &'static str) {
@@ -193,7 +245,10 @@ impl People {
                 let path = format!("conversions/{id}/{decision}");
                 let answer = self.world.api(Method::POST, &path, &body).await;
                 let mut seen = self.seen.borrow_mut();
-                seen.decisions.entry((order, decision)).or_default().push(answer.status);
+                seen.decisions
+                    .entry((order, decision))
+                    .or_default()
+                    .push(answer.status);
                 return;
             }
             self.world.pause(Duration::from_secs(30)).await;
@@ -210,7 +265,12 @@ impl People {
             "payable_on": day.to_string(),
         });
         let answer = self.world.api(Method::POST, "adjustments", &body).await;
-        self.seen.borrow_mut().adjustments.entry(id).or_default().push(answer);
+        self.seen
+            .borrow_mut()
+            .adjustments
+            .entry(id)
+            .or_default()
+            .push(answer);
     }
 
     async fn change(&self, affiliate: usize, terms: usize) {
@@ -218,11 +278,16 @@ impl People {
         for _ in 0..LOOKS {
             let heard = self
                 .world
-                .call(Function::Console, Method::GET, &format!("/api/v1/{path}"), &self.world.admin, &json!({}))
+                .call(
+                    Function::Console,
+                    Method::GET,
+                    &format!("/api/v1/{path}"),
+                    &self.world.admin,
+                    &json!({}),
+                )
                 .await;
-            let etag = heard.and_then(|response| {
-                Some(response.headers.get("etag")?.to_str().ok()?.to_owned())
-            });
+            let etag = heard
+                .and_then(|response| Some(response.headers.get("etag")?.to_str().ok()?.to_owned()));
             let Some(etag) = etag else {
                 self.world.pause(Duration::from_secs(60)).await;
                 continue;
@@ -233,7 +298,10 @@ impl People {
                 return;
             }
         }
-        self.world.wrong(format!("the terms of {path} could not be changed"));
+        self.world.wrong(
+            "answers",
+            format!("the terms of {path} could not be changed"),
+        );
     }
 
     /// As a schedule does: a few times, and then the next day's run must do.
@@ -269,9 +337,15 @@ impl People {
     }
 
     async fn step(&self, id: &str, word: &str, body: Value) -> Answer {
-        let answer = self.world.api(Method::POST, &format!("payouts/{id}/{word}"), &body).await;
+        let answer = self
+            .world
+            .api(Method::POST, &format!("payouts/{id}/{word}"), &body)
+            .await;
         if answer.status != 200 && answer.status != 409 {
-            self.world.wrong(format!("{word} of payout {id} was answered {answer:?}"));
+            self.world.wrong(
+                "answers",
+                format!("{word} of payout {id} was answered {answer:?}"),
+            );
         }
         answer
     }
@@ -294,7 +368,8 @@ impl People {
         };
         match rng.u8(0..10) {
             0 => {
-                self.step(id, "failed", json!({"reason": "no such account"})).await;
+                self.step(id, "failed", json!({"reason": "no such account"}))
+                    .await;
             }
             outcome @ (1 | 2) => {
                 // The bank's line broke before or after it paid; somebody looks later.
@@ -306,7 +381,8 @@ impl People {
                 if outcome == 1 {
                     self.step(id, "settled", json!({})).await;
                 } else {
-                    self.step(id, "failed", json!({"reason": "never left"})).await;
+                    self.step(id, "failed", json!({"reason": "never left"}))
+                        .await;
                 }
             }
             outcome => {
@@ -316,7 +392,9 @@ impl People {
                 }
                 if outcome == 9 || outcome == 3 {
                     self.world.pause(Duration::from_secs(400)).await;
-                    let back = self.step(id, "returned", json!({"reason": "account closed"})).await;
+                    let back = self
+                        .step(id, "returned", json!({"reason": "account closed"}))
+                        .await;
                     if back.status == 200
                         && let Some(payment) = self.seen.borrow_mut().bank.get_mut(id)
                     {
@@ -345,9 +423,13 @@ impl People {
             }
             match (answer.status, answer.body["code"].as_str()) {
                 (200, _) => {}
-                (409, Some("days_open")) => return false,
+                // What was on its way came in between: it is prepared anew the next time.
+                (409, Some("days_open" | "books_differ")) => return false,
                 _ => {
-                    world.wrong(format!("{word} of {payer}'s May was answered {answer:?}"));
+                    world.wrong(
+                        "answers",
+                        format!("{word} of {payer}'s May was answered {answer:?}"),
+                    );
                     return false;
                 }
             }
@@ -362,7 +444,8 @@ impl People {
         let before = seen.closed.insert(payer, (digest.clone(), bytes.clone()));
         drop(seen);
         if before.is_some_and(|before| before != (digest, bytes)) {
-            self.world.wrong(format!("{payer}'s closed May moved"));
+            self.world
+                .wrong("closed month", format!("{payer}'s closed May moved"));
         }
     }
 
@@ -372,14 +455,21 @@ impl People {
         for _ in 0..LOOKS {
             let world = &self.world;
             let heard = world
-                .call(Function::Report, Method::GET, &path, &world.admin, &json!({}))
+                .call(
+                    Function::Report,
+                    Method::GET,
+                    &path,
+                    &world.admin,
+                    &json!({}),
+                )
                 .await;
             match heard {
                 Some(response) if response.status.as_u16() == 200 => return response.body.to_vec(),
                 _ => self.world.pause(Duration::from_secs(60)).await,
             }
         }
-        self.world.wrong(format!("{payer}'s May has no report"));
+        self.world
+            .wrong("answers", format!("{payer}'s May has no report"));
         Vec::new()
     }
 }
@@ -390,10 +480,6 @@ fn clicked_at(id: &str) -> i64 {
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(id);
     let bytes = bytes.unwrap_or_default();
     let time = bytes.get(2..8).unwrap_or_default();
-    time.iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte))
+    time.iter()
+        .fold(0, |millis, byte| millis << 8 | i64::from(*byte))
 }
-
-/// How long the runtime is given for a moment.
-pub const MOMENT: Duration = Duration::from_secs(60);
-/// Whole seconds of it, as a world's clock counts.
-pub const MOMENT_MS: i64 = 60 * SECOND;

@@ -1,12 +1,560 @@
-//! Bugs that are planted: what the table is asked is changed on its way, as if our code did so.
+//! Bugs that are planted: what the table is asked, or what it answers, is changed on its way, as
+//! if our code had been written so. A world must notice each.
 
-use clickledger::embedded::Embedded;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use clickledger::embedded::{Embedded, Passing};
+use dynoxide::Database;
+use serde_json::{Value, json};
+
+/// A bug, and what our code does instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plant {
-    BucketUnconditional,
+    BucketWithoutCondition,
+    GateUnchecked,
+    GatesNeverClosed,
+    ReadBeforeClose,
+    DaysOutOfOrder,
+    NoWakeUp,
+    WakesSettledOnly,
+    BareAdd,
+    TokenOnly,
+    StaleEpoch,
+    SettledTwice,
+    PayoutIdAtRandom,
+    NaiveRefund,
+    ConflictAsRefusal,
+    ReversalIntoClosed,
+    ApprovalWithoutVersion,
+    CreditWithoutVersion,
+    ReversalUnguarded,
+    AdjustmentUnguarded,
+    RefusalTakesOrder,
+    LastPageSkipped,
+    StaleReadsForMoney,
+    StepWithoutVersion,
+    CarryForgotten,
+    PocketNotNoted,
+    MonthNotAdded,
+    WaitingNotKept,
 }
 
 impl Plant {
-    pub fn put_into(self, _table: &Embedded) {}
+    pub const ALL: [(Self, &'static str); 27] = [
+        (
+            Self::BucketWithoutCondition,
+            "a bucket takes money whatever its state",
+        ),
+        (
+            Self::GateUnchecked,
+            "a bucket is made without asking for its gate",
+        ),
+        (Self::GatesNeverClosed, "a day's gates stay open"),
+        (
+            Self::ReadBeforeClose,
+            "a bucket is read when it is listed, not once it is closed",
+        ),
+        (
+            Self::DaysOutOfOrder,
+            "a run takes yesterday first, whatever was not done before",
+        ),
+        (
+            Self::NoWakeUp,
+            "carry is not looked at again without new money",
+        ),
+        (
+            Self::WakesSettledOnly,
+            "a change of terms wakes only what a run has seen already",
+        ),
+        (
+            Self::BareAdd,
+            "a bucket's sum is added to outside the guarded transaction",
+        ),
+        (
+            Self::TokenOnly,
+            "an order's only guard is the client request token",
+        ),
+        (Self::StaleEpoch, "an overtaken run may close and drain"),
+        (
+            Self::SettledTwice,
+            "neither bucket nor account is guarded when a day is settled",
+        ),
+        (
+            Self::PayoutIdAtRandom,
+            "a payout has another id each time it is tried",
+        ),
+        (
+            Self::NaiveRefund,
+            "each partial reversal is rounded by itself",
+        ),
+        (
+            Self::ConflictAsRefusal,
+            "a transaction conflict is read as a condition that failed",
+        ),
+        (
+            Self::ReversalIntoClosed,
+            "a reversal goes into its leg's bucket though that is closed",
+        ),
+        (
+            Self::ApprovalWithoutVersion,
+            "a decision does not ask which version it was judged by",
+        ),
+        (
+            Self::CreditWithoutVersion,
+            "two late posts may both credit an unattributed order",
+        ),
+        (
+            Self::ReversalUnguarded,
+            "a reversal is booked as often as it arrives",
+        ),
+        (
+            Self::AdjustmentUnguarded,
+            "an adjustment is booked as often as it arrives",
+        ),
+        (
+            Self::RefusalTakesOrder,
+            "a refused claim is kept under the order's own key",
+        ),
+        (Self::LastPageSkipped, "a list ends with its first page"),
+        (
+            Self::StaleReadsForMoney,
+            "money is decided on reads that may lag",
+        ),
+        (
+            Self::StepWithoutVersion,
+            "two people may both take a payout on",
+        ),
+        (Self::CarryForgotten, "what is not paid is not carried"),
+        (
+            Self::PocketNotNoted,
+            "a pocket is in no list of the payer's",
+        ),
+        (Self::MonthNotAdded, "a settle leaves the month's row alone"),
+        (
+            Self::WaitingNotKept,
+            "a reversal without its sale is told 404 and forgotten",
+        ),
+    ];
+
+    /// Stands between functions and table from here on.
+    pub fn put_into(plant: Option<Self>, table: &Embedded, today: Arc<AtomicI64>, seed: u64) {
+        let mut between = Between {
+            plant,
+            database: table.engine().clone(),
+            today,
+            seed,
+            numbers: seed,
+            listed: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+        };
+        table.meddle(move |passing| match passing {
+            Passing::Asked {
+                function,
+                operation,
+                request,
+            } => between.asked(function, operation, request),
+            Passing::Answered {
+                operation,
+                request,
+                answer,
+                ..
+            } => {
+                between.answered(operation, request, answer);
+                None
+            }
+        });
+    }
+}
+
+struct Between {
+    plant: Option<Plant>,
+    database: Database,
+    /// Days since 1970, by a clock that is right.
+    today: Arc<AtomicI64>,
+    seed: u64,
+    numbers: u64,
+    /// Buckets as they were listed.
+    listed: BTreeMap<(String, String), Value>,
+    /// By bucket: the epoch that it was last closed with.
+    epochs: BTreeMap<(String, String), Value>,
+}
+
+impl Between {
+    fn asked(
+        &mut self,
+        function: &'static str,
+        operation: &'static str,
+        request: &mut Value,
+    ) -> Option<Value> {
+        if operation == "Query" && request["ConsistentRead"] == true {
+            // A page may end anywhere: DynamoDB promises no length.
+            self.numbers = self
+                .numbers
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            request["Limit"] = json!(2 + (self.numbers >> 33) % 30);
+        }
+        match operation {
+            "TransactWriteItems" => self.transaction(function, request),
+            "GetItem" | "Query" => self.read(function, operation, request),
+            "UpdateItem" => {
+                if self.plant == Some(Plant::RefusalTakesOrder) && sk(request).contains("#X#") {
+                    self.take_order(request);
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+
+    #[expect(clippy::too_many_lines, reason = "a table of bugs, each a few lines")]
+    fn transaction(&mut self, function: &'static str, request: &mut Value) -> Option<Value> {
+        let plant = self.plant?;
+        let done = Some(json!({}));
+        let list = request["TransactItems"].as_array_mut()?;
+        match plant {
+            Plant::GatesNeverClosed if list.iter().all(|member| sk(inner(member)) == "!GATE") => {
+                return done;
+            }
+            Plant::PocketNotNoted if list.iter().all(|member| is_note(inner(member))) => {
+                return done;
+            }
+            Plant::WaitingNotKept
+                if list
+                    .iter()
+                    .any(|member| sk(inner(member)).starts_with("#W#")) =>
+            {
+                return done;
+            }
+            Plant::NoWakeUp => {
+                let is_wake = |member: &Value| {
+                    pk(inner(member)).starts_with("B#")
+                        && inner(member)["Item"]["count"]["N"] == "0"
+                };
+                if function == "console" && list.iter().any(is_wake) {
+                    return done;
+                }
+                if let Some(place) = list.iter().position(is_wake) {
+                    list.truncate(place);
+                }
+                return None;
+            }
+            _ => {}
+        }
+        if plant == Plant::NaiveRefund {
+            round_naively(list);
+        }
+        if plant == Plant::BareAdd {
+            for member in list.iter_mut() {
+                self.add_apart(member);
+            }
+        }
+        for member in list.iter_mut() {
+            let kind = kind(member).to_owned();
+            let at = inner(member);
+            let (pk, sk) = (pk(at).to_owned(), sk(at).to_owned());
+            let is_add =
+                kind == "Update" && pk.starts_with("B#") && expression(at).starts_with("ADD");
+            let is_drain = expression(at).contains(":drained");
+            let is_close = kind == "Update"
+                && pk.starts_with("B#")
+                && expression(at).contains(":closed, epoch");
+            let is_conversion = pk.starts_with("C#") && !sk.contains('#');
+            let asks_version = at["ConditionExpression"] == "ver = :seen";
+            let to = inner_mut(member);
+            match plant {
+                Plant::BucketWithoutCondition if is_add => always(to),
+                Plant::GateUnchecked if kind == "ConditionCheck" && sk == "!GATE" => always(to),
+                Plant::ReadBeforeClose if is_close => {
+                    self.epochs
+                        .insert((pk, sk), to["ExpressionAttributeValues"][":epoch"].clone());
+                }
+                Plant::ReadBeforeClose if is_drain => {
+                    or(to, "(#state = :closed AND epoch = :epoch)")
+                }
+                Plant::TokenOnly if is_conversion || pk.starts_with("E#") => always(to),
+                Plant::StaleEpoch if is_close => or(to, "#state = :closed"),
+                Plant::StaleEpoch if is_drain => or(to, "#state = :closed"),
+                Plant::SettledTwice if is_drain || pk.starts_with("A#") => always(to),
+                Plant::SettledTwice
+                    if function == "payout" && (pk.starts_with("P#") || pk.starts_with("E#")) =>
+                {
+                    always(to);
+                }
+                Plant::PayoutIdAtRandom if kind == "Put" && pk.starts_with("P#") => {
+                    self.seed = self.seed.wrapping_add(1);
+                    to["Item"]["pk"] = json!({"S": format!("{pk}{}", self.seed)});
+                    let id = to["Item"]["id"]["S"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned();
+                    to["Item"]["id"] = json!({"S": format!("{id}{}", self.seed)});
+                }
+                Plant::ReversalIntoClosed if is_add && expression(to).contains("reversed") => {
+                    always(to)
+                }
+                Plant::ApprovalWithoutVersion
+                    if is_conversion && asks_version && function == "console" =>
+                {
+                    always(to)
+                }
+                Plant::CreditWithoutVersion
+                    if is_conversion && asks_version && function == "postback" =>
+                {
+                    always(to)
+                }
+                Plant::ReversalUnguarded
+                    if sk.contains("#R#")
+                        || is_conversion && asks_version
+                        || pk.starts_with("E#") =>
+                {
+                    always(to);
+                }
+                Plant::AdjustmentUnguarded
+                    if function == "payout"
+                        && ["ADJ#", "AUDIT#", "E#"]
+                            .iter()
+                            .any(|one| pk.starts_with(one)) =>
+                {
+                    always(to);
+                }
+                Plant::StepWithoutVersion if kind == "Update" && pk.starts_with("P#") => always(to),
+                Plant::CarryForgotten
+                    if kind == "Update"
+                        && pk.starts_with("A#")
+                        && expression(to).contains(":carry") =>
+                {
+                    to["ExpressionAttributeValues"][":carry"] = json!({"N": "0"});
+                }
+                Plant::MonthNotAdded
+                    if pk.starts_with("M#") && expression(to).contains("opening") =>
+                {
+                    let check = json!({"TableName": to["TableName"], "Key": to["Key"],
+                        "ConditionExpression": "attribute_not_exists(pk) OR attribute_exists(pk)"});
+                    *member = json!({ "ConditionCheck": check });
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// The bucket's sum, added by itself; in the transaction only a question stays.
+    fn add_apart(&self, member: &mut Value) {
+        let at = inner(member);
+        if kind(member) != "Update"
+            || !pk(at).starts_with("B#")
+            || !expression(at).starts_with("ADD")
+        {
+            return;
+        }
+        let check = json!({"TableName": at["TableName"], "Key": at["Key"],
+            "ConditionExpression": "attribute_exists(pk)"});
+        if let Ok(update) = serde_json::from_value(at.clone())
+            && self.database.update_item(update).is_ok()
+        {
+            *member = json!({ "ConditionCheck": check });
+        }
+    }
+
+    /// A claim that was refused stands there as the order itself.
+    fn take_order(&self, refusal: &Value) {
+        let values = &refusal["ExpressionAttributeValues"];
+        let goal = sk(refusal).split('#').next().unwrap_or_default();
+        let text = |text: &str| json!({ "S": text });
+        let item = json!({
+            "pk": refusal["Key"]["pk"], "sk": text(goal), "merchant": values[":merchant"],
+            "order_id": values[":order"], "goal": values[":goal"], "payer": text("house"),
+            "program": values[":program"], "program_ver": {"N": "1"}, "currency": text("EUR"),
+            "amount": {"N": "1"}, "fingerprint": text("refused"), "rounding": text("down"),
+            "status": text("rejected"), "occurred_at": values[":now"], "recorded_at": values[":now"],
+            "refunded": {"N": "0"}, "ver": {"N": "1"}, "credits": text("[]"), "facts": text("{}"),
+            "why": text("{}"),
+        });
+        let put = json!({"TableName": refusal["TableName"], "Item": item,
+            "ConditionExpression": "attribute_not_exists(pk)"});
+        if let Ok(put) = serde_json::from_value(put) {
+            drop(self.database.put_item(put));
+        }
+    }
+
+    fn read(
+        &mut self,
+        function: &'static str,
+        operation: &'static str,
+        request: &mut Value,
+    ) -> Option<Value> {
+        match self.plant? {
+            Plant::ReadBeforeClose if function == "payout" && operation == "GetItem" => {
+                let key = (pk(request).to_owned(), sk(request).to_owned());
+                let mut item = self.listed.get(&key)?.clone();
+                item["state"] = json!({"S": "closed"});
+                item["epoch"] = self.epochs.get(&key)?.clone();
+                let is_drained = self.stands(request)["state"]["S"] == "drained";
+                (!is_drained).then(|| json!({ "Item": item }))
+            }
+            Plant::StaleReadsForMoney if matches!(function, "payout" | "postback") => {
+                request["ConsistentRead"] = json!(false);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// The item under a key, as it is now.
+    fn stands(&self, at: &Value) -> Value {
+        let get = json!({"TableName": at["TableName"], "Key": at["Key"]});
+        let found = serde_json::from_value(get)
+            .ok()
+            .and_then(|get| self.database.get_item(get).ok());
+        let found = found.and_then(|found| serde_json::to_value(found).ok());
+        found.map_or(Value::Null, |mut found| found["Item"].take())
+    }
+
+    fn answered(&mut self, operation: &'static str, request: &Value, answer: &mut Value) {
+        let Some(plant) = self.plant else {
+            return;
+        };
+        let queried = request["ExpressionAttributeValues"][":pk"]["S"]
+            .as_str()
+            .unwrap_or_default();
+        match plant {
+            Plant::ReadBeforeClose if operation == "Query" && queried.starts_with("B#") => {
+                for item in answer["Items"].as_array().into_iter().flatten() {
+                    let key = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
+                    self.listed.insert((key("pk"), key("sk")), item.clone());
+                }
+            }
+            Plant::DaysOutOfOrder if operation == "GetItem" && pk(request) == "BOOKS" => {
+                let before = jiff::civil::date(1970, 1, 1)
+                    .checked_add(jiff::Span::new().days(self.today.load(Ordering::Relaxed) - 2));
+                let before = before.map(|day| day.to_string()).unwrap_or_default();
+                let item = &mut answer["Item"];
+                let done = item["done"]["S"].as_str().unwrap_or_default();
+                let first = item["first"]["S"].as_str().unwrap_or_default();
+                if before.as_str() > done && before.as_str() >= first {
+                    item["done"] = json!({ "S": before });
+                }
+            }
+            Plant::WakesSettledOnly if operation == "Query" => {
+                let values = &request["ExpressionAttributeValues"];
+                if queried.starts_with("A#") && values[":from"]["S"] == "!" {
+                    let table = &request["TableName"];
+                    let is_settled = |item: &Value| {
+                        let sk = item["sk"]["S"].as_str().unwrap_or_default();
+                        let sk = sk.trim_start_matches('!');
+                        let at =
+                            json!({"TableName": table, "Key": {"pk": item["pk"], "sk": {"S": sk}}});
+                        !self.stands(&at).is_null()
+                    };
+                    if let Some(items) = answer["Items"].as_array_mut() {
+                        items.retain(is_settled);
+                    }
+                }
+            }
+            Plant::LastPageSkipped
+                if operation == "Query"
+                    && (queried.starts_with("B#") || queried.starts_with("E#")) =>
+            {
+                if let Some(answer) = answer.as_object_mut() {
+                    answer.remove("LastEvaluatedKey");
+                }
+            }
+            Plant::ConflictAsRefusal => {
+                for reason in answer["CancellationReasons"]
+                    .as_array_mut()
+                    .into_iter()
+                    .flatten()
+                {
+                    if reason["Code"] == "TransactionConflict" {
+                        reason["Code"] = json!("ConditionalCheckFailed");
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn kind(member: &Value) -> &str {
+    let mut names = member.as_object().into_iter().flatten();
+    names.next().map_or("", |(name, _)| name)
+}
+
+fn inner(member: &Value) -> &Value {
+    let mut parts = member.as_object().into_iter().flatten();
+    parts.next().map_or(member, |(_, inner)| inner)
+}
+
+fn inner_mut(member: &mut Value) -> &mut Value {
+    let name = kind(member).to_owned();
+    &mut member[name]
+}
+
+fn part<'a>(at: &'a Value, name: &str) -> &'a str {
+    let of_item = at["Item"][name]["S"].as_str();
+    of_item
+        .or_else(|| at["Key"][name]["S"].as_str())
+        .unwrap_or_default()
+}
+
+fn pk(at: &Value) -> &str {
+    part(at, "pk")
+}
+
+fn sk(at: &Value) -> &str {
+    part(at, "sk")
+}
+
+fn expression(at: &Value) -> &str {
+    at["UpdateExpression"].as_str().unwrap_or_default()
+}
+
+fn is_note(at: &Value) -> bool {
+    pk(at).starts_with("N#") || sk(at).starts_with('!') && pk(at).starts_with("A#")
+}
+
+/// The condition, or this one.
+fn or(at: &mut Value, other: &str) {
+    let condition = at["ConditionExpression"].as_str().unwrap_or_default();
+    at["ConditionExpression"] = json!(format!("({condition}) OR {other}"));
+}
+
+/// No condition any more; what it names is still used.
+fn always(at: &mut Value) {
+    or(at, "attribute_exists(pk) OR attribute_not_exists(pk)");
+}
+
+/// What a reversal takes back of each commission, by its own part of the order alone.
+fn round_naively(list: &mut [Value]) {
+    let number = |value: &Value| -> Option<i64> { value["N"].as_str()?.parse().ok() };
+    let part = list.iter().find_map(|member| {
+        let item = &inner(member)["Item"];
+        item["sk"]["S"]
+            .as_str()?
+            .contains("#R#")
+            .then(|| number(&item["amount"]))?
+    });
+    let order = list.iter().find_map(|member| {
+        let item = &inner(member)["Item"];
+        let credits: Value = serde_json::from_str(item["credits"]["S"].as_str()?).ok()?;
+        Some((number(&item["amount"])?, credits[0]["commission"].as_i64()?))
+    });
+    let (Some(part), Some((amount, commission))) = (part, order) else {
+        return;
+    };
+    let naive = json!({"N": (-(commission * part / amount)).to_string()});
+    for member in list {
+        let at = inner_mut(member);
+        let is_bucket = pk(at).starts_with("B#");
+        if at["Item"]["kind"]["S"] == "reversed" {
+            at["Item"]["effect"] = naive.clone();
+        } else if is_bucket && expression(at).contains("reversed") {
+            at["ExpressionAttributeValues"][":effect"] = naive.clone();
+        } else if is_bucket && at["Item"]["reversed"].is_object() {
+            at["Item"]["reversed"] = naive.clone();
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,14 +26,18 @@ use shared::rights::{ApiKey, KeyText};
 use shared::store::{Audit, Store};
 use tokio::time::Instant;
 
-use crate::history::{History, PROGRAMS, SECOND, TERMS, Terms};
+use crate::history::{DAY, History, PROGRAMS, SECOND, TERMS, Terms};
 use crate::plants::Plant;
 
 /// How far an instance's clock may be off, in milliseconds.
 const SKEW: i64 = 2 * SECOND;
+/// How long a function may take: then it is stopped.
+pub const TIMEOUT: Duration = Duration::from_secs(900);
 /// How often a delivery is repeated before the world counts as stuck.
 const REPEATS_MOST: u32 = 400;
 const INSTANCES: usize = 2;
+/// How long people and servers are given for what they do in a moment.
+const MOMENT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
@@ -42,14 +47,6 @@ pub enum Function {
     Report,
     Console,
 }
-
-const FUNCTIONS: [Function; 5] = [
-    Function::Redirect,
-    Function::Postback,
-    Function::Payout,
-    Function::Report,
-    Function::Console,
-];
 
 /// Trouble outside the table's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,9 +86,14 @@ pub struct World {
     /// The moment's instant, and when the runtime came to it.
     moment: Cell<(i64, Instant)>,
     is_rough: Cell<bool>,
+    /// How many functions are at work.
+    at_work: Cell<u32>,
+    /// Days since 1970, for a bug that wants to know.
+    today: Arc<AtomicI64>,
+    clients: [aws_sdk_dynamodb::Client; 5],
     pub troubles: RefCell<BTreeMap<Trouble, u64>>,
     /// What must not be, in the order in which it was seen.
-    pub wrongs: RefCell<Vec<String>>,
+    pub wrongs: RefCell<Vec<(&'static str, String)>>,
 }
 
 /// Until the end, or until it was polled this often: then it is dropped where it stands.
@@ -135,18 +137,25 @@ impl World {
             instances: RefCell::default(),
             moment: Cell::new((history.moments[0].at - SECOND, Instant::now())),
             is_rough: Cell::new(false),
+            at_work: Cell::new(0),
+            today: Arc::default(),
+            clients: ["redirect", "postback", "payout", "report", "console"]
+                .map(|name| table.client(name)),
             troubles: RefCell::default(),
             wrongs: RefCell::default(),
             table,
         };
         world.cast(history).await;
-        if let Some(plant) = plant {
-            plant.put_into(&world.table);
-        }
+        Plant::put_into(plant, &world.table, Arc::clone(&world.today), history.seed);
         let mut faults = Faults::seeded(history.seed);
         if history.roughness > 0 {
             for kind in Faults::KINDS {
-                let often = if kind == Fault::Stale { 5 } else { 1 };
+                // There are few reads that may lag, and few writes that may conflict.
+                let often = match kind {
+                    Fault::Stale => 8,
+                    Fault::Conflict | Fault::AppliedLater => 2,
+                    _ => 1,
+                };
                 faults = faults.with(kind, history.roughness * often);
             }
         }
@@ -165,7 +174,10 @@ impl World {
         };
         for (text, person) in [(&self.admin, "admin"), (&self.auditor, "auditor")] {
             let key = ApiKey::admin(&KeyText::given(text).expect("32 characters"), person);
-            store.create(&key, self.now(), &audit).await.expect("the network is calm");
+            store
+                .create(&key, self.now(), &audit)
+                .await
+                .expect("the network is calm");
         }
         let agency = json!({
             "id": "agency", "legal_name": "Agency", "address": {"town": "Wien", "country": "AT"},
@@ -175,7 +187,8 @@ impl World {
             let merchant = json!({"id": id, "name": id, "payer": payer});
             let made = self.made("merchants", merchant).await;
             let token = made["secret"]["postback_token"].as_str();
-            self.tokens.push(token.expect("a new merchant has a token").to_owned());
+            self.tokens
+                .push(token.expect("a new merchant has a token").to_owned());
         }
         for program in PROGRAMS {
             let rule = match program.commission {
@@ -215,7 +228,9 @@ impl World {
 
     async fn made(&self, resource: &str, body: Value) -> Value {
         let path = format!("/api/v1/{resource}");
-        let made = self.call(Function::Console, Method::POST, &path, &self.admin, &body).await;
+        let made = self
+            .call(Function::Console, Method::POST, &path, &self.admin, &body)
+            .await;
         let made = tests::answer(&made.expect("nothing dies while a world is made"));
         assert_eq!(made.status, 201, "{resource}: {made:?}");
         made.body
@@ -226,19 +241,15 @@ impl World {
         if let Some(instance) = self.instances.borrow().get(&place) {
             return Rc::clone(instance);
         }
-        let name = format!("{function:?}").to_lowercase();
-        let name = ["redirect", "postback", "payout", "report", "console"]
-            .into_iter()
-            .find(|known| *known == name)
-            .expect("every function has a name");
         let app = App {
-            store: Store::new(self.table.client(name), tables::names()),
+            store: Store::new(self.clients[function as usize].clone(), tables::names()),
             keys: Arc::new(Keys::fixed(self.ring.borrow().clone())),
             public_url: "https://go.example".to_owned(),
             fallback_url: None,
             is_one_machine: false,
         };
         let skew = if self.is_rough.get() {
+            self.count(Trouble::Skewed);
             self.rng.borrow_mut().i64(-SKEW..=SKEW)
         } else {
             0
@@ -248,7 +259,9 @@ impl World {
             app,
             skew,
         });
-        self.instances.borrow_mut().insert(place, Rc::clone(&instance));
+        self.instances
+            .borrow_mut()
+            .insert(place, Rc::clone(&instance));
         instance
     }
 
@@ -282,9 +295,22 @@ impl World {
         instant(self.millis())
     }
 
-    /// The next moment; time never goes back.
-    pub fn go_to(&self, at: i64) {
-        self.moment.set((at.max(self.millis()), Instant::now()));
+    /// Time goes on to the next moment. Where that is far, whatever is at work ends before: a
+    /// function is stopped after its time, and what it sent is taken by then or never.
+    pub async fn go_to(&self, at: i64) {
+        let left = Duration::from_millis(u64::try_from(at - self.millis()).unwrap_or(0));
+        if left <= TIMEOUT {
+            tokio::time::sleep(left).await;
+        } else {
+            tokio::time::sleep(MOMENT).await;
+            while self.at_work.get() > 0 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            self.table.arrive();
+        }
+        let at = at.max(self.millis());
+        self.today.store(at / DAY, Ordering::Relaxed);
+        self.moment.set((at, Instant::now()));
     }
 
     /// From here on nothing fails any more.
@@ -293,8 +319,9 @@ impl World {
         self.table.set_faults(Faults::none());
     }
 
-    pub fn wrong(&self, what: impl Into<String>) {
-        self.wrongs.borrow_mut().push(what.into());
+    /// `promise` is the one that is broken.
+    pub fn wrong(&self, promise: &'static str, what: impl Into<String>) {
+        self.wrongs.borrow_mut().push((promise, what.into()));
     }
 
     pub fn count(&self, trouble: Trouble) {
@@ -314,16 +341,24 @@ impl World {
 
     /// A life that may end at any await; none if it did, or if nobody heard the answer.
     async fn live<T>(&self, function: Function, life: impl Future<Output = T>) -> Option<T> {
-        let polls = if self.happens(14) {
+        let polls = if self.happens(7) {
             self.rng.borrow_mut().u32(1..90)
         } else {
             u32::MAX
         };
-        let lived = Mortal { life: Some(Box::pin(life)), polls }.await;
+        self.at_work.set(self.at_work.get() + 1);
+        let life = Mortal {
+            life: Some(Box::pin(life)),
+            polls,
+        };
+        let lived = tokio::time::timeout(TIMEOUT, life).await.unwrap_or(None);
+        self.at_work.set(self.at_work.get() - 1);
         if lived.is_none() {
             self.count(Trouble::Death);
             let places = function as usize * INSTANCES..(function as usize + 1) * INSTANCES;
-            self.instances.borrow_mut().retain(|place, _| !places.contains(place));
+            self.instances
+                .borrow_mut()
+                .retain(|place, _| !places.contains(place));
         } else if self.happens(30) {
             self.count(Trouble::AnswerNotHeard);
             return None;
@@ -341,26 +376,39 @@ impl World {
         body: &Value,
     ) -> Option<Response> {
         let instance = self.instance(function);
-        if instance.skew != 0 {
-            self.count(Trouble::Skewed);
-        }
         let now = instant(self.millis() + instance.skew);
         let request = request(method, path_and_query, bearer, body, now);
         match function {
             Function::Redirect => {
-                self.live(function, redirect::handle(&instance.redirect, request)).await
+                self.live(function, redirect::handle(&instance.redirect, request))
+                    .await
             }
-            Function::Postback => self.live(function, postback::handle(&instance.app, request)).await,
-            Function::Payout => self.live(function, payout::handle(&instance.app, request)).await,
-            Function::Report => self.live(function, report::handle(&instance.app, request)).await,
-            Function::Console => self.live(function, console::handle(&instance.app, request)).await,
+            Function::Postback => {
+                self.live(function, postback::handle(&instance.app, request))
+                    .await
+            }
+            Function::Payout => {
+                self.live(function, payout::handle(&instance.app, request))
+                    .await
+            }
+            Function::Report => {
+                self.live(function, report::handle(&instance.app, request))
+                    .await
+            }
+            Function::Console => {
+                self.live(function, console::handle(&instance.app, request))
+                    .await
+            }
         }
     }
 
     /// The schedule's event, for the day before. None: it failed, or nobody heard.
     pub async fn fire(&self) -> Option<Value> {
         let instance = self.instance(Function::Payout);
-        let schedule = Schedule { day: None, scheduled_time: self.now() };
+        let schedule = Schedule {
+            day: None,
+            scheduled_time: self.now(),
+        };
         let run = payout::scheduled(&instance.app, &schedule);
         self.live(Function::Payout, run).await.and_then(Result::ok)
     }
@@ -379,33 +427,35 @@ impl World {
                 self.count(Trouble::Resent);
                 self.pause(Duration::from_secs(150)).await;
             }
-            let heard = self.call(function, method.clone(), path_and_query, bearer, body).await;
+            let heard = self
+                .call(function, method.clone(), path_and_query, bearer, body)
+                .await;
             let Some(answer) = heard.as_ref().map(tests::answer) else {
                 continue;
             };
             match answer.status {
                 503 | 429 => {}
-                500.. => self.wrong(format!("{path_and_query} answered {answer:?}")),
+                500.. => self.wrong("answers", format!("{path_and_query} answered {answer:?}")),
                 _ => return answer,
             }
         }
-        self.wrong(format!("{path_and_query} was never answered"));
-        tests::Answer { status: 0, body: Value::Null }
+        self.wrong("answers", format!("{path_and_query} was never answered"));
+        tests::Answer {
+            status: 0,
+            body: Value::Null,
+        }
     }
 
     pub async fn api(&self, method: Method, path: &str, body: &Value) -> tests::Answer {
         let function = function_of(path);
         let path = format!("/api/v1/{path}");
-        self.deliver(function, method, &path, &self.admin, body).await
+        self.deliver(function, method, &path, &self.admin, body)
+            .await
     }
 
     /// The store, as nobody's instance has it.
     pub fn store(&self) -> Store {
         Store::new(self.table.client("check"), tables::names())
-    }
-
-    pub fn has_function(name: &str) -> bool {
-        FUNCTIONS.iter().any(|function| format!("{function:?}").to_lowercase() == name)
     }
 }
 
@@ -460,8 +510,16 @@ pub fn terms_json(terms: Terms) -> Value {
     })
 }
 
-fn request(method: Method, path_and_query: &str, bearer: &str, body: &Value, now: Timestamp) -> Request {
-    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+fn request(
+    method: Method,
+    path_and_query: &str,
+    bearer: &str,
+    body: &Value,
+    now: Timestamp,
+) -> Request {
+    let (path, query) = path_and_query
+        .split_once('?')
+        .unwrap_or((path_and_query, ""));
     let mut headers = HeaderMap::new();
     let mut header = |name: &'static str, value: &str| {
         let value = HeaderValue::from_str(value).expect("a world's headers are ASCII");
@@ -486,7 +544,11 @@ fn request(method: Method, path_and_query: &str, bearer: &str, body: &Value, now
         path: path.to_owned(),
         query: query.to_owned(),
         headers,
-        body: if is_body { body.to_string().into() } else { Bytes::new() },
+        body: if is_body {
+            body.to_string().into()
+        } else {
+            Bytes::new()
+        },
         now,
         https: true,
         country: None,

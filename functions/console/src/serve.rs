@@ -229,16 +229,11 @@ async fn wake(app: &App, affiliate: &str, request: &Request) -> Result<(), Probl
     let Ok(affiliate) = shared::ids::AffiliateId::parse(affiliate) else {
         return Ok(());
     };
-    let accounts = app
-        .store
-        .accounts_of(&affiliate)
-        .await
-        .map_err(unavailable)?;
-    for (pocket, account) in accounts {
-        if account.carry.minor() > 0 {
-            let day = shared::period::day_of(request.now);
-            app.store.wake(&pocket, day).await.map_err(unavailable)?;
-        }
+    let day = shared::period::day_of(request.now);
+    let pockets = app.store.pockets_of(&affiliate).await;
+    // Also those with nothing carried: the run of a day before may still bring it.
+    for pocket in pockets.map_err(unavailable)? {
+        app.store.wake(&pocket, day).await.map_err(unavailable)?;
     }
     Ok(())
 }

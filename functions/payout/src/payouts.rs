@@ -113,6 +113,9 @@ async fn take(
         if seen.state == wanted.to {
             return again(seen, wanted);
         }
+        if seen.state == State::Unknown && is_another_sending(&seen, wanted) {
+            return Err(Problem::conflict("payout_state"));
+        }
         let step =
             Move::new(seen.state, wanted.to).ok_or_else(|| Problem::conflict("payout_state"))?;
         let moved = app
@@ -140,6 +143,22 @@ fn again(seen: Payout, wanted: &Step) -> Result<Payout, Problem> {
     } else {
         Err(Problem::conflict("payout_state"))
     }
+}
+
+/// Whoever finds out that an unknown payout was sent names the reference it was sent with: with
+/// another one somebody else is about to send it a second time.
+fn is_another_sending(seen: &Payout, wanted: &Step) -> bool {
+    let sent = seen
+        .history
+        .iter()
+        .rev()
+        .find(|step| step["state"] == State::Sent.as_str());
+    sent.is_some_and(|sent| {
+        wanted
+            .reference
+            .as_ref()
+            .is_some_and(|reference| sent["reference"] != reference.as_str())
+    })
 }
 
 async fn decisions(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {

@@ -74,7 +74,15 @@ pub async fn step(
             "approve" => Stage::Approved,
             _ => Stage::Closed,
         };
-        if seen.stage >= stage {
+        // Before its close a month is prepared anew if its figures are not what was prepared.
+        let prepared = match (stage, seen.stage) {
+            (Stage::Prepared, Stage::Prepared | Stage::Approved) => {
+                Some(figures_sha256(app, &payer.id, month).await?)
+            }
+            _ => None,
+        };
+        let is_as_prepared = prepared.is_none() || prepared == seen.sha256;
+        if seen.stage >= stage && is_as_prepared {
             return Ok(Response::json(StatusCode::OK, &shown(&seen)));
         }
         let open = open_days(app, month, request.now).await?;
@@ -92,7 +100,13 @@ pub async fn step(
         }));
         match stage {
             Stage::Open => {}
-            Stage::Prepared => next.sha256 = Some(figures_sha256(app, &payer.id, month).await?),
+            Stage::Prepared => {
+                next.four_eyes = None;
+                next.sha256 = match prepared {
+                    None => Some(figures_sha256(app, &payer.id, month).await?),
+                    again => again,
+                };
+            }
             Stage::Approved => approve(&mut next, &seen, &payer, caller)?,
             Stage::Closed => close(app, &mut next, &seen).await?,
         }

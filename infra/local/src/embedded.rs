@@ -144,7 +144,9 @@ impl Embedded {
             .region(Region::from_static("us-east-1"))
             .allow_no_auth()
             .endpoint_url("http://embedded")
-            .stalled_stream_protection(aws_sdk_dynamodb::config::StalledStreamProtectionConfig::disabled())
+            .stalled_stream_protection(
+                aws_sdk_dynamodb::config::StalledStreamProtectionConfig::disabled(),
+            )
             .timeout_config(aws_sdk_dynamodb::config::timeout::TimeoutConfig::disabled())
             .retry_partition(budget)
             .retry_config(
@@ -171,6 +173,15 @@ impl Embedded {
     /// How often each fault was injected, since this engine was made.
     pub fn faults_injected(&self) -> BTreeMap<Fault, u64> {
         self.network().injected()
+    }
+
+    /// All that is still on its way arrives now: DynamoDB takes no request that was signed more
+    /// than a few minutes ago.
+    pub fn arrive(&self) {
+        let late = self.network().late();
+        for (operation, request) in late {
+            engine::answer(&self.inner.database, operation, request);
+        }
     }
 
     /// Cuts the line at the call with this number, counted from now and from 0. That call and
@@ -289,8 +300,9 @@ impl Embedded {
             calls::ask_for_units(operation, &mut request);
         }
         let asked = self.is_meddled_with().then(|| request.clone());
-        let lagging = (matches!(plan.reply, Reply::Stale) || self.network().is_lagging(operation, &request))
-            .then(|| request.to_string());
+        let lagging = (matches!(plan.reply, Reply::Stale)
+            || self.network().is_lagging(operation, &request))
+        .then(|| request.to_string());
         let applied = plan
             .applied
             .then(|| engine::answer(&self.inner.database, operation, request));

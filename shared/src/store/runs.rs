@@ -9,7 +9,6 @@ use super::pockets::{accounts_pk, pocket, sums};
 use super::schema::escaped;
 use super::transaction::{Outcome as Sent, Write, number, text};
 use super::{Damaged, Key, Row, Store, StoreError, payouts};
-use crate::ids::AffiliateId;
 use crate::ledger::{Kind, Leg, Pocket, SHARDS, Sums};
 use crate::money::{Currency, Money};
 use crate::payout::{Account, Settled};
@@ -231,26 +230,6 @@ impl Store {
                 last_payout: None,
             },
         })
-    }
-
-    /// All accounts of an affiliate.
-    ///
-    /// # Errors
-    /// [`StoreError`]
-    pub async fn accounts_of(
-        &self,
-        affiliate: &AffiliateId,
-    ) -> Result<Vec<(Pocket, Account)>, StoreError> {
-        let table = self.core();
-        let pk = accounts_pk(affiliate);
-        let rows = self.read_between(&table, &pk, "-", "~").await?;
-        let mut accounts = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let pocket = pocket(row)?;
-            let account = account(row, pocket.currency)?;
-            accounts.push((pocket, account));
-        }
-        Ok(accounts)
     }
 
     /// Takes an account's closed buckets of a day in, pays what is due, and remembers when to

@@ -98,7 +98,7 @@ pub(super) struct Network {
     down: bool,
 }
 
-type Request = (&'static str, Value);
+pub(super) type Request = (&'static str, Value);
 
 /// What happens to one call.
 pub(super) struct Plan {
@@ -222,6 +222,12 @@ impl Network {
         possible.find_map(|(fault, per_mille)| {
             (self.random() % 1000 < u64::from(per_mille)).then_some(fault)
         })
+    }
+
+    /// All that is still on its way.
+    pub fn late(&mut self) -> Vec<Request> {
+        let late = std::mem::take(&mut self.late);
+        late.into_iter().map(|(_, request)| request).collect()
     }
 
     fn due(&mut self, number: u64) -> Vec<Request> {
