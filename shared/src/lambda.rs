@@ -1,11 +1,13 @@
 //! The edge on AWS: what Lambda sends, as requests and schedules; answers, as Lambda takes them.
 
 mod event;
+mod watch;
 
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+use jiff::SignedDuration;
 use lambda_runtime::layers::TracingLayer;
 use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
 use serde_json::Value;
@@ -14,6 +16,10 @@ use crate::http_types::{Request, Response};
 
 pub use event::Schedule;
 use event::{Event, NotAnEvent};
+pub use watch::Watch;
+
+/// CloudFront gives a function up that has not answered after 60 s.
+const ANSWERED_WITHIN: SignedDuration = SignedDuration::from_secs(55);
 
 /// Serves a function that answers HTTP only, until Lambda ends the process.
 ///
@@ -25,13 +31,14 @@ where
     I: AsyncFnOnce() -> Result<S, E>,
     H: AsyncFn(&S, Request) -> Response,
 {
-    run(init, async |state: &S, event| match event {
+    run(init, async |state: &S, event, _| match event {
         Event::Http(request) => Ok(event::answer(&http(state, request).await)),
         Event::Schedule(_) => Err(Failure::new("UnknownEvent", &NotAnEvent::Unscheduled)),
     })
 }
 
-/// Serves a function that answers HTTP and also runs by schedule.
+/// Serves a function that answers HTTP and also runs by schedule, and may need long for both: it
+/// is told until when it may work.
 ///
 /// A run that fails is an error for Lambda, which repeats it and then keeps it in the dead-letter
 /// queue. A successful answer that says "failed" would be thrown away.
@@ -40,12 +47,15 @@ where
     E: Error,
     F: Error,
     I: AsyncFnOnce() -> Result<S, E>,
-    H: AsyncFn(&S, Request) -> Response,
-    R: AsyncFn(&S, Schedule) -> Result<Value, F>,
+    H: AsyncFn(&S, Request, Watch<'static>) -> Response,
+    R: AsyncFn(&S, Schedule, Watch<'static>) -> Result<Value, F>,
 {
-    run(init, async |state: &S, event| match event {
-        Event::Http(request) => Ok(event::answer(&http(state, request).await)),
-        Event::Schedule(schedule) => run_once(state, schedule)
+    run(init, async |state: &S, event, watch| match event {
+        Event::Http(request) => {
+            let watch = watch.within(ANSWERED_WITHIN);
+            Ok(event::answer(&http(state, request, watch).await))
+        }
+        Event::Schedule(schedule) => run_once(state, schedule, watch)
             .await
             .map_err(|error| Failure::new("ScheduledRunFailed", &error)),
     })
@@ -67,7 +77,7 @@ fn run<S, E, I, H>(init: I, handle: H) -> ExitCode
 where
     E: Error,
     I: AsyncFnOnce() -> Result<S, E>,
-    H: AsyncFn(&S, Event) -> Result<Value, Failure>,
+    H: AsyncFn(&S, Event, Watch<'static>) -> Result<Value, Failure>,
 {
     // One thread: an instance serves one event at a time, and a second thread doubles what a
     // write costs in CPU.
@@ -85,23 +95,16 @@ where
         };
         let (state, handle) = (&state, &handle);
         let service = service_fn(move |event: LambdaEvent<Value>| async move {
-            let event = Event::read(event.payload, now)
+            let event_deadline = event.context.deadline;
+            let event = Event::read(event.payload, watch::now)
                 .map_err(|error| Failure::new("UnknownEvent", &error))?;
-            handle(state, event).await
+            handle(state, event, Watch::until(event_deadline)).await
         });
         match Runtime::new(service).layer(TracingLayer::new()).run().await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => could_not("go on", error.as_ref()),
         }
     })
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the edge: a schedule by hand may leave out its time"
-)]
-fn now() -> jiff::Timestamp {
-    jiff::Timestamp::now()
 }
 
 fn could_not(go: &str, error: &dyn Error) -> ExitCode {

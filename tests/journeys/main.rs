@@ -5,6 +5,7 @@
 )]
 
 mod cut;
+mod deadline;
 mod finance;
 mod generated;
 mod money;

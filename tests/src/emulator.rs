@@ -22,9 +22,19 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 type Answer = Result<Value, Value>;
 
+/// The deadline of whoever does not look at it: far in the future.
+const DEADLINE_MS: u64 = 9_999_999_999_999;
+
+#[derive(Debug)]
+struct Sent {
+    id: String,
+    deadline_ms: u64,
+    event: Value,
+}
+
 #[derive(Debug)]
 struct Shared {
-    events: Mutex<mpsc::UnboundedReceiver<(String, Value)>>,
+    events: Mutex<mpsc::UnboundedReceiver<Sent>>,
     waiting: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
     /// Why the function could not start, as it reported it.
     init_error: Mutex<Option<Value>>,
@@ -34,7 +44,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Emulated {
     shared: Arc<Shared>,
-    events: mpsc::UnboundedSender<(String, Value)>,
+    events: mpsc::UnboundedSender<Sent>,
     child: Mutex<Child>,
 }
 
@@ -95,11 +105,23 @@ impl Emulated {
     /// # Errors
     /// The error report of the function, also where it could not start.
     pub async fn invoke(&self, event: Value) -> Answer {
+        self.invoke_until(event, DEADLINE_MS).await
+    }
+
+    /// The same, with an instant (Unix time in milliseconds) at which Lambda would end it.
+    ///
+    /// # Errors
+    /// As [`Emulated::invoke`].
+    pub async fn invoke_until(&self, event: Value, deadline_ms: u64) -> Answer {
         let id = format!("{:032x}", u128::from_be_bytes(shared::app::random()));
         let (answer, answered) = oneshot::channel();
         self.shared.waiting.lock().await.insert(id.clone(), answer);
         self.events
-            .send((id, event))
+            .send(Sent {
+                id,
+                deadline_ms,
+                event,
+            })
             .expect("the emulator lives as long as this");
         let mut child = self.child.lock().await;
         tokio::select! {
@@ -113,12 +135,13 @@ impl Emulated {
 }
 
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
-    let Some((id, event)) = shared.events.lock().await.recv().await else {
+    let Some(sent) = shared.events.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };
+    let event = sent.event;
     let headers = [
-        ("lambda-runtime-aws-request-id", id),
-        ("lambda-runtime-deadline-ms", "9999999999999".to_owned()),
+        ("lambda-runtime-aws-request-id", sent.id),
+        ("lambda-runtime-deadline-ms", sent.deadline_ms.to_string()),
         (
             "lambda-runtime-invoked-function-arn",
             "arn:aws:lambda:us-east-1:123456789012:function:under-test".to_owned(),

@@ -190,6 +190,10 @@ async fn a_click_becomes_a_payout_and_a_closed_month_through_the_real_binaries()
 
     // The month is over: one run catches up on all its days, and two people close it.
     let later = json!({"scheduled_time": "2026-08-01T01:00:00Z"});
+    // An instance that is about to be ended says so instead of beginning.
+    let ended = payout.invoke_until(later.clone(), 1_000).await.unwrap_err();
+    let why = ended["errorMessage"].as_str().unwrap();
+    assert!(why.contains("the run of 2026-07-02"), "{ended}");
     assert_eq!(payout.invoke(later).await.unwrap()["state"], "done");
     let key = json!({"role": "finance", "person": "clara"});
     let key = body(&api("POST", "keys", key).await)["key"].clone();

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use shared::app::App;
+use shared::lambda::Watch;
 use shared::ledger::{Pocket, SHARDS, Sums};
 use shared::money::Money;
 use shared::payout::settle;
@@ -14,26 +15,44 @@ use shared::store::{Bucket, BucketState, SettleOutcome, StoreError};
 
 /// How often an account is tried while others change it.
 const RACES_MOST: u32 = 8;
+/// With less time than this no account is begun: what is under way must end before the process.
+const MARGIN: SignedDuration = SignedDuration::from_secs(10);
+
+/// Why a run is not done. Asking again is safe, and goes on where it was: a bucket that is
+/// drained stays so.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the time was over before the run of {0} was done; the next call goes on where it was")]
+    OutOfTime(Date),
+}
 
 /// Runs every day that is not done, up to and including `day`, oldest first; answers what the
 /// run of `day` came to, the same however often it is asked.
-pub async fn through(app: &App, day: Date, now: Timestamp) -> Result<Value, StoreError> {
+pub async fn through(
+    app: &App,
+    day: Date,
+    now: Timestamp,
+    watch: Watch<'_>,
+) -> Result<Value, RunError> {
     while let Some(next) = app.store.next_day_to_run().await?
         && next <= day
     {
-        run(app, next, now).await?;
+        run(app, next, now, watch).await?;
         app.store.finish_run(next).await?;
         tracing::info!(payout.day = %next, "the run of {next} is done");
     }
-    summary(app, day).await
+    Ok(summary(app, day).await?)
 }
 
-async fn run(app: &App, day: Date, now: Timestamp) -> Result<(), StoreError> {
+async fn run(app: &App, day: Date, now: Timestamp, watch: Watch<'_>) -> Result<(), RunError> {
     let epoch = app.store.begin_run(day).await?;
     app.store.close_gates(day).await?;
     // Twice: what was on its way when the gates closed shows in the second listing at the latest.
     for _ in 0..2 {
         for shard in 0..SHARDS {
+            has_time(day, watch)?;
             let mut by_pocket: BTreeMap<Pocket, Vec<Bucket>> = BTreeMap::new();
             for bucket in app.store.buckets(day, shard).await? {
                 if bucket.state != BucketState::Drained {
@@ -44,11 +63,20 @@ async fn run(app: &App, day: Date, now: Timestamp) -> Result<(), StoreError> {
                 }
             }
             for buckets in by_pocket.into_values() {
+                has_time(day, watch)?;
                 settle_account(app, buckets, epoch, now).await?;
             }
         }
     }
     Ok(())
+}
+
+fn has_time(day: Date, watch: Watch<'_>) -> Result<(), RunError> {
+    if watch.left() < MARGIN {
+        Err(RunError::OutOfTime(day))
+    } else {
+        Ok(())
+    }
 }
 
 async fn settle_account(

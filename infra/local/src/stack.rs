@@ -11,7 +11,7 @@ use serde_json::json;
 use shared::app::{App, Keys};
 use shared::http_types::{Fields, Problem, Request, Response};
 use shared::keys::KeyRing;
-use shared::lambda::Schedule;
+use shared::lambda::{Schedule, Watch};
 use shared::period::{day_of, start_of};
 use shared::rights::{ApiKey, KeyText};
 use shared::store::{Audit, Store};
@@ -115,7 +115,12 @@ impl Stack {
         } else if is_under("/postback") {
             Box::pin(postback::handle(&self.postback, request)).await
         } else if PAYOUT.into_iter().any(is_under) {
-            Box::pin(payout::handle(&self.payout, request)).await
+            Box::pin(payout::handle(
+                &self.payout,
+                request,
+                Watch::without_deadline(),
+            ))
+            .await
         } else if REPORT.into_iter().any(is_under) {
             Box::pin(report::handle(&self.report, request)).await
         } else {
@@ -199,9 +204,11 @@ impl Stack {
                     day: None,
                     scheduled_time: due,
                 };
-                payout::scheduled(&self.payout, &schedule)
-                    .await
-                    .map_err(shared::app::unavailable)?;
+                let run = payout::scheduled(&self.payout, &schedule, Watch::without_deadline());
+                if let Err(error) = run.await {
+                    tracing::error!(error = %error, "a daily run failed");
+                    return Err(Problem::unavailable());
+                }
             }
             day = shared::period::days_after(day, 1);
         }

@@ -1,0 +1,119 @@
+//! A daily run on Lambda: its time is over before it is done, and the next call goes on.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use jiff::{SignedDuration, Timestamp};
+use payout::RunError;
+use serde_json::{Value, json};
+use shared::http_types::{Request, Response};
+use shared::lambda::{Schedule, Watch};
+use tests::World;
+
+const AFFILIATES: u64 = 40;
+const DUE: &str = "2026-07-02T01:00:00Z";
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// Forty affiliates, each with a bonus that the run of the day pays.
+async fn forty() -> World {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    for number in 0..AFFILIATES {
+        let id = format!("a{number:02}");
+        let affiliate = json!({
+            "id": id, "name": id, "email": "x@example.com", "country": "DE",
+            "payout": {"currency": "EUR", "method": "manual", "schedule": "daily"},
+        });
+        world.made("affiliates", affiliate).await;
+        let bonus = json!({
+            "id": id, "affiliate": id, "kind": "bonus", "currency": "EUR", "amount": "1",
+            "reason": "a test",
+        });
+        world.made("adjustments", bonus).await;
+    }
+    world.stack.table.clear_calls();
+    world
+}
+
+fn due() -> Timestamp {
+    DUE.parse().unwrap()
+}
+
+/// How many payouts were written since the calls were cleared.
+fn paid(world: &World) -> u64 {
+    let is_entry = |(action, table): &(&str, String)| {
+        *action == "PutItem" && *table == clickledger::tables::names().ledger
+    };
+    let calls = world.stack.table.calls();
+    let paid = calls
+        .iter()
+        .filter(|call| call.actions.iter().any(is_entry));
+    u64::try_from(paid.count()).unwrap()
+}
+
+async fn scheduled(world: &World, watch: Watch<'_>) -> Result<Value, RunError> {
+    let schedule = Schedule {
+        day: None,
+        scheduled_time: due(),
+    };
+    payout::scheduled(&world.stack.app, &schedule, watch).await
+}
+
+async fn asked_for(world: &World, watch: Watch<'_>) -> Response {
+    let mut headers = HeaderMap::new();
+    let bearer = HeaderValue::from_str(&format!("Bearer {}", world.admin)).unwrap();
+    headers.insert(header::AUTHORIZATION, bearer);
+    let request = Request {
+        method: Method::POST,
+        path: "/api/v1/payout-runs".to_owned(),
+        query: String::new(),
+        headers,
+        body: Bytes::from_static(br#"{"day": "2026-07-01"}"#),
+        now: due(),
+        https: true,
+        country: None,
+    };
+    payout::handle(&world.stack.app, request, watch).await
+}
+
+#[tokio::test]
+async fn a_run_whose_time_is_over_stops_in_good_order_and_the_next_call_goes_on() {
+    let world = forty().await;
+    let begun = world.stack.table.call_count();
+    // An hour passes at the two hundredth call.
+    let clock = || {
+        if world.stack.table.call_count() < begun + 200 {
+            due()
+        } else {
+            due() + HOUR
+        }
+    };
+    let watch = Watch {
+        clock: &clock,
+        deadline: due() + HOUR,
+    };
+    let stopped = scheduled(&world, watch).await;
+    assert!(
+        matches!(&stopped, Err(RunError::OutOfTime(day)) if day.to_string() == "2026-07-01"),
+        "{stopped:?}"
+    );
+    let first = paid(&world);
+    assert!(0 < first && first < AFFILIATES, "{first}");
+
+    // No time at all: nothing is begun, and the sender is told to repeat.
+    world.stack.table.clear_calls();
+    let refused = asked_for(&world, watch).await;
+    assert_eq!((refused.status.as_u16(), paid(&world)), (503, 0));
+    assert!(refused.headers.contains_key(header::RETRY_AFTER));
+
+    let done = asked_for(&world, Watch::without_deadline()).await;
+    assert_eq!(
+        (done.status.as_u16(), paid(&world)),
+        (200, AFFILIATES - first)
+    );
+    let done: Value = serde_json::from_slice(&done.body).unwrap();
+    assert_eq!(
+        (&done["payouts"], &done["total"][0]["amount"]),
+        (&json!(40), &json!("40.00"))
+    );
+    let again = scheduled(&world, watch).await.unwrap();
+    assert_eq!(again, done);
+}
