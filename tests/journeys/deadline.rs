@@ -1,4 +1,4 @@
-//! A daily run on Lambda: its time is over before it is done, and the next call goes on.
+//! A daily run of many accounts on Lambda: side by side, and until its time is over.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -116,4 +116,22 @@ async fn a_run_whose_time_is_over_stops_in_good_order_and_the_next_call_goes_on(
     );
     let again = scheduled(&world, watch).await.unwrap();
     assert_eq!(again, done);
+}
+
+#[tokio::test]
+async fn accounts_settle_side_by_side_and_sixteen_at_most() {
+    let world = forty().await;
+    scheduled(&world, Watch::without_deadline()).await.unwrap();
+    let (mut under_way, mut most) = (0, 0);
+    for call in world.stack.table.calls() {
+        let names: Vec<&str> = call.actions.iter().map(|(action, _)| *action).collect();
+        match (call.key_prefix.as_str(), names.as_slice()) {
+            // A bucket is closed, and later drained together with all that its settle writes.
+            ("B#", ["UpdateItem"]) => under_way += 1,
+            ("B#", ["UpdateItem", ..]) => under_way -= 1,
+            _ => {}
+        }
+        most = most.max(under_way);
+    }
+    assert_eq!((under_way, most), (0, 16));
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -15,6 +16,8 @@ use shared::store::{Bucket, BucketState, SettleOutcome, StoreError};
 
 /// How often an account is tried while others change it.
 const RACES_MOST: u32 = 8;
+/// How many partitions are listed, and how many accounts settle, at the same time.
+const AT_ONCE: usize = 16;
 /// With less time than this no account is begun: what is under way must end before the process.
 const MARGIN: SignedDuration = SignedDuration::from_secs(10);
 
@@ -51,32 +54,62 @@ async fn run(app: &App, day: Date, now: Timestamp, watch: Watch<'_>) -> Result<(
     app.store.close_gates(day).await?;
     // Twice: what was on its way when the gates closed shows in the second listing at the latest.
     for _ in 0..2 {
-        for shard in 0..SHARDS {
-            has_time(day, watch)?;
-            let mut by_pocket: BTreeMap<Pocket, Vec<Bucket>> = BTreeMap::new();
-            for bucket in app.store.buckets(day, shard).await? {
-                if bucket.state != BucketState::Drained {
-                    by_pocket
-                        .entry(bucket.pocket.clone())
-                        .or_default()
-                        .push(bucket);
-                }
-            }
-            for buckets in by_pocket.into_values() {
-                has_time(day, watch)?;
-                settle_account(app, buckets, epoch, now).await?;
-            }
+        if watch.left() < MARGIN {
+            return Err(RunError::OutOfTime(day));
         }
+        let accounts = accounts_left(app, day).await?;
+        settle_all(app, day, accounts, epoch, now, watch).await?;
     }
     Ok(())
 }
 
-fn has_time(day: Date, watch: Watch<'_>) -> Result<(), RunError> {
-    if watch.left() < MARGIN {
-        Err(RunError::OutOfTime(day))
-    } else {
-        Ok(())
+/// Every bucket of a day.
+async fn buckets(app: &App, day: Date) -> Result<Vec<Bucket>, StoreError> {
+    let by_shard: Vec<Vec<Bucket>> = stream::iter(0..SHARDS)
+        .map(|shard| app.store.buckets(day, shard))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(by_shard.into_iter().flatten().collect())
+}
+
+/// The buckets of a day that are not drained, account by account.
+async fn accounts_left(app: &App, day: Date) -> Result<Vec<Vec<Bucket>>, StoreError> {
+    let mut by_pocket: BTreeMap<Pocket, Vec<Bucket>> = BTreeMap::new();
+    for bucket in buckets(app, day).await? {
+        if bucket.state != BucketState::Drained {
+            let of_pocket = by_pocket.entry(bucket.pocket.clone()).or_default();
+            of_pocket.push(bucket);
+        }
     }
+    Ok(by_pocket.into_values().collect())
+}
+
+/// Settles side by side: what fences an account off is the epoch in its own buckets. When time is
+/// short no other account is begun, and those under way come to their end.
+async fn settle_all(
+    app: &App,
+    day: Date,
+    accounts: Vec<Vec<Bucket>>,
+    epoch: i64,
+    now: Timestamp,
+    watch: Watch<'_>,
+) -> Result<(), RunError> {
+    let mut waiting = accounts.into_iter();
+    let begun = std::iter::from_fn(|| {
+        let has_time = MARGIN <= watch.left();
+        has_time.then(|| waiting.next()).flatten()
+    });
+    stream::iter(begun)
+        // Boxed: sixteen of these at once are too much for a small stack.
+        .map(|buckets| Box::pin(settle_account(app, buckets, epoch, now)))
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    if waiting.len() > 0 {
+        return Err(RunError::OutOfTime(day));
+    }
+    Ok(())
 }
 
 async fn settle_account(
@@ -121,21 +154,19 @@ async fn settle_account(
 
 /// Read back from what the run left: a run that was cut and resumed says the same.
 async fn summary(app: &App, day: Date) -> Result<Value, StoreError> {
-    let (mut buckets, mut payouts, mut carried, mut held) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut bucket_count, mut payouts, mut carried, mut held) = (0_u64, 0_u64, 0_u64, 0_u64);
     let mut total: BTreeMap<(String, &'static str), Money> = BTreeMap::new();
-    for shard in 0..SHARDS {
-        for bucket in app.store.buckets(day, shard).await? {
-            buckets += 1;
-            match bucket.outcome {
-                None => {}
-                Some(SettleOutcome::Carried) => carried += 1,
-                Some(SettleOutcome::Held) => held += 1,
-                Some(SettleOutcome::Paid(amount)) => {
-                    payouts += 1;
-                    let key = (bucket.pocket.payer.to_string(), amount.currency().code());
-                    let sum = total.entry(key).or_insert(Money::zero(amount.currency()));
-                    *sum = sum.checked_add(amount).ok_or(StoreError::Contended)?;
-                }
+    for bucket in buckets(app, day).await? {
+        bucket_count += 1;
+        match bucket.outcome {
+            None => {}
+            Some(SettleOutcome::Carried) => carried += 1,
+            Some(SettleOutcome::Held) => held += 1,
+            Some(SettleOutcome::Paid(amount)) => {
+                payouts += 1;
+                let key = (bucket.pocket.payer.to_string(), amount.currency().code());
+                let sum = total.entry(key).or_insert(Money::zero(amount.currency()));
+                *sum = sum.checked_add(amount).ok_or(StoreError::Contended)?;
             }
         }
     }
@@ -148,7 +179,7 @@ async fn summary(app: &App, day: Date) -> Result<Value, StoreError> {
     Ok(json!({
         "day": day.to_string(),
         "state": "done",
-        "buckets": buckets,
+        "buckets": bucket_count,
         "payouts": payouts,
         "carried": carried,
         "held": held,
