@@ -3,6 +3,7 @@
 mod keys;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{Config, ConfigError, KeySource};
 use crate::http_types::{Fields, Page, Problem, Request};
@@ -36,6 +37,8 @@ pub struct App {
     pub fallback_url: Option<String>,
     /// Whether destinations on plain http at 127.0.0.1 are fine: on one machine only.
     pub is_one_machine: bool,
+    /// How long after its gates closed a day's buckets are listed again.
+    pub second_listing_after: Duration,
 }
 
 impl App {
@@ -66,6 +69,7 @@ impl App {
             public_url: config.public_url,
             fallback_url: config.fallback_url,
             is_one_machine: false,
+            second_listing_after: config.second_listing_after,
         })
     }
 

@@ -3,10 +3,15 @@
 mod aws;
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::store::Tables;
 
 pub use aws::Aws;
+
+/// Where a Query is not serialised with transactions, one that was under way when the gates closed
+/// shows a minute later at the latest.
+const SECOND_LISTING_AFTER: Duration = Duration::from_secs(60);
 
 /// A variable that is missing or wrong. Never shows a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +52,8 @@ pub struct Config {
     pub fallback_url: Option<String>,
     /// A level or a list like `warn,shared=debug`.
     pub log_level: String,
+    /// How long after its gates closed a day's buckets are listed again.
+    pub second_listing_after: Duration,
     pub aws: Aws,
 }
 
@@ -81,6 +88,12 @@ impl Config {
             keys,
             public_url: public_url.trim_end_matches('/').to_owned(),
             fallback_url,
+            second_listing_after: match optional("SECOND_LISTING_SECONDS") {
+                None => SECOND_LISTING_AFTER,
+                Some(seconds) => seconds.parse().map(Duration::from_secs).map_err(|_| {
+                    ConfigError::Wrong("SECOND_LISTING_SECONDS", "a whole number of seconds")
+                })?,
+            },
             log_level: optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
             aws: Aws::read(&variable)?,
         })
@@ -155,6 +168,23 @@ mod tests {
                 "FALLBACK_URL",
                 "an http or https address"
             ))
+        );
+    }
+
+    #[test]
+    fn the_second_listing_comes_a_minute_later_unless_it_is_told_otherwise() {
+        let after = |seconds| {
+            let given = [("SECOND_LISTING_SECONDS", seconds)];
+            read("", &given).map(|config| config.second_listing_after.as_secs())
+        };
+        assert_eq!(
+            (after(""), after("0"), after("90")),
+            (Ok(60), Ok(0), Ok(90))
+        );
+        let wrong = ConfigError::Wrong("SECOND_LISTING_SECONDS", "a whole number of seconds");
+        assert_eq!(
+            (after("-1"), after("1.5")),
+            (Err(wrong.clone()), Err(wrong))
         );
     }
 

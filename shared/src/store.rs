@@ -36,7 +36,7 @@ pub use periods::{Period, Stage};
 pub use records::{Audit, Created, Replaced, Versioned};
 pub use refusals::Refused;
 pub use reversals::{Reversal, Reversed, Waiting};
-pub use runs::{Bucket, Outcome as SettleOutcome, State as BucketState};
+pub use runs::{Begun, Bucket, Outcome as SettleOutcome, State as BucketState};
 pub use schema::{CORE_INDEXES, Damaged, Key, Row};
 
 /// The names of the tables.

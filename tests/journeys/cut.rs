@@ -163,7 +163,10 @@ async fn everything(world: &World) -> Vec<String> {
                 let mut shown: Vec<String> = item
                     .iter()
                     .filter(|(name, _)| {
-                        !matches!(name.as_str(), "recorded_at" | "created_at" | "epoch")
+                        !matches!(
+                            name.as_str(),
+                            "recorded_at" | "created_at" | "gates_closed_at" | "epoch"
+                        )
                     })
                     .map(|(name, value)| format!("{name}={}", text(value)))
                     .collect();

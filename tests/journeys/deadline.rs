@@ -1,10 +1,15 @@
 //! A daily run of many accounts on Lambda: side by side, and until its time is over.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use jiff::{SignedDuration, Timestamp};
 use payout::RunError;
 use serde_json::{Value, json};
+use shared::app::App;
 use shared::http_types::{Request, Response};
 use shared::lambda::{Schedule, Watch};
 use tests::World;
@@ -50,14 +55,22 @@ fn paid(world: &World) -> u64 {
 }
 
 async fn scheduled(world: &World, watch: Watch<'_>) -> Result<Value, RunError> {
+    scheduled_by(&world.stack.app, watch).await
+}
+
+async fn scheduled_by(app: &App, watch: Watch<'_>) -> Result<Value, RunError> {
     let schedule = Schedule {
         day: None,
         scheduled_time: due(),
     };
-    payout::scheduled(&world.stack.app, &schedule, watch).await
+    payout::scheduled(app, &schedule, watch).await
 }
 
 async fn asked_for(world: &World, watch: Watch<'_>) -> Response {
+    asked_of(&world.stack.app, world, watch).await
+}
+
+async fn asked_of(app: &App, world: &World, watch: Watch<'_>) -> Response {
     let mut headers = HeaderMap::new();
     let bearer = HeaderValue::from_str(&format!("Bearer {}", world.admin)).unwrap();
     headers.insert(header::AUTHORIZATION, bearer);
@@ -71,7 +84,7 @@ async fn asked_for(world: &World, watch: Watch<'_>) -> Response {
         https: true,
         country: None,
     };
-    payout::handle(&world.stack.app, request, watch).await
+    payout::handle(app, request, watch).await
 }
 
 #[tokio::test]
@@ -92,7 +105,7 @@ async fn a_run_whose_time_is_over_stops_in_good_order_and_the_next_call_goes_on(
     };
     let stopped = scheduled(&world, watch).await;
     assert!(
-        matches!(&stopped, Err(RunError::OutOfTime(day)) if day.to_string() == "2026-07-01"),
+        matches!(&stopped, Err(RunError::OutOfTime(day, _)) if day.to_string() == "2026-07-01"),
         "{stopped:?}"
     );
     let first = paid(&world);
@@ -134,4 +147,90 @@ async fn accounts_settle_side_by_side_and_sixteen_at_most() {
         most = most.max(under_way);
     }
     assert_eq!((under_way, most), (0, 16));
+}
+
+/// On AWS a listing may miss what a transaction wrote that was under way when the gates closed.
+/// Here a bucket is taken out for as long as it is not to be seen.
+#[tokio::test]
+async fn buckets_are_listed_again_a_minute_after_the_gates_closed_and_nobody_waits_twice() {
+    let world = forty().await;
+    let minute = Duration::from_secs(60);
+    let app = App {
+        second_listing_after: minute,
+        ..world.stack.app.clone()
+    };
+    let client = world.stack.table.client("setup");
+    let core = clickledger::tables::names().core;
+    let pocket = shared::ledger::Pocket {
+        payer: shared::ids::PayerId::house(),
+        affiliate: shared::ids::AffiliateId::parse("a07").unwrap(),
+        currency: shared::money::Currency::parse("EUR").unwrap(),
+    };
+    let key = |pk: String, sk: &str| {
+        let text = AttributeValue::S;
+        [("pk", text(pk)), ("sk", text(sk.to_owned()))]
+            .map(|(name, value)| (name.to_owned(), value))
+    };
+    let key = key(
+        format!("B#2026-07-01#{:02}", pocket.shard()),
+        "house#a07#EUR#00",
+    );
+    let taken_out = client
+        .delete_item()
+        .table_name(&core)
+        .set_key(Some(key.into()))
+        .return_values(aws_sdk_dynamodb::types::ReturnValue::AllOld)
+        .send()
+        .await
+        .unwrap();
+    assert!(taken_out.attributes.is_some());
+
+    let passed = AtomicI64::new(0);
+    let clock = || due() + SignedDuration::from_secs(passed.load(Ordering::Relaxed));
+    let watch = |deadline: i64| Watch {
+        clock: &clock,
+        deadline: due() + SignedDuration::from_secs(deadline),
+    };
+    // As an invocation by HTTP has it: too little time to wait in.
+    let stopped = asked_of(&app, &world, watch(55)).await;
+    assert_eq!(
+        (stopped.status.as_u16(), paid(&world)),
+        (503, AFFILIATES - 1)
+    );
+    assert_eq!(stopped.headers[header::RETRY_AFTER], "60");
+    passed.store(59, Ordering::Relaxed);
+    let stopped = scheduled_by(&app, watch(59 + 10)).await;
+    let again_after = SignedDuration::from_secs(1);
+    assert!(
+        matches!(stopped, Err(RunError::OutOfTime(_, after)) if after == again_after),
+        "{stopped:?}"
+    );
+
+    client
+        .put_item()
+        .table_name(&core)
+        .set_item(taken_out.attributes)
+        .send()
+        .await
+        .unwrap();
+    passed.store(60, Ordering::Relaxed);
+    let done = scheduled_by(&app, watch(60 + 11)).await.unwrap();
+    assert_eq!(
+        (&done["payouts"], paid(&world)),
+        (&json!(AFFILIATES), AFFILIATES)
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_has_the_time_waits_by_itself() {
+    let world = forty().await;
+    let wait = Duration::from_millis(200);
+    let app = App {
+        second_listing_after: wait,
+        ..world.stack.app.clone()
+    };
+    let begun = Instant::now();
+    scheduled_by(&app, Watch::without_deadline()).await.unwrap();
+    assert!(wait <= begun.elapsed());
+    assert_eq!(paid(&world), AFFILIATES);
 }

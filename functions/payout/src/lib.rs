@@ -54,9 +54,13 @@ async fn run_asked_for(
     match run::through(app, day, request.now, watch).await {
         Ok(body) => Ok(Response::json(StatusCode::OK, &body)),
         Err(RunError::Store(error)) => Err(unavailable(error)),
-        Err(error @ RunError::OutOfTime(day)) => {
+        Err(error @ RunError::OutOfTime(day, again_after)) => {
             tracing::info!(payout.day = %day, "{error}");
-            Err(Problem::unavailable())
+            let seconds = again_after.as_secs() + i64::from(again_after.subsec_nanos() != 0);
+            Err(Problem {
+                retry_after: u32::try_from(seconds).ok(),
+                ..Problem::unavailable()
+            })
         }
     }
 }

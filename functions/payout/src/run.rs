@@ -20,6 +20,8 @@ const RACES_MOST: u32 = 8;
 const AT_ONCE: usize = 16;
 /// With less time than this no account is begun: what is under way must end before the process.
 const MARGIN: SignedDuration = SignedDuration::from_secs(10);
+/// A run that was stopped among its accounts can go on at once.
+const SOON: SignedDuration = SignedDuration::from_secs(1);
 
 /// Why a run is not done. Asking again is safe, and goes on where it was: a bucket that is
 /// drained stays so.
@@ -27,8 +29,9 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(10);
 pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The day, and after how long a call gets on with it.
     #[error("the time was over before the run of {0} was done; the next call goes on where it was")]
-    OutOfTime(Date),
+    OutOfTime(Date, SignedDuration),
 }
 
 /// Runs every day that is not done, up to and including `day`, oldest first; answers what the
@@ -50,16 +53,42 @@ pub async fn through(
 }
 
 async fn run(app: &App, day: Date, now: Timestamp, watch: Watch<'_>) -> Result<(), RunError> {
-    let epoch = app.store.begin_run(day).await?;
-    app.store.close_gates(day).await?;
-    // Twice: what was on its way when the gates closed shows in the second listing at the latest.
-    for _ in 0..2 {
-        if watch.left() < MARGIN {
-            return Err(RunError::OutOfTime(day));
+    let begun = app.store.begin_run(day).await?;
+    let gates_closed_at = match begun.gates_closed_at {
+        Some(at) => at,
+        None => {
+            app.store.close_gates(day).await?;
+            app.store.note_gates_closed(day, watch.now()).await?
         }
+    };
+    // What was on its way when the gates closed shows in a listing that is made so much later.
+    let complete_from = gates_closed_at
+        .checked_add(app.second_listing_after)
+        .unwrap_or(Timestamp::MAX);
+    loop {
+        if watch.left() < MARGIN {
+            return Err(RunError::OutOfTime(day, SOON));
+        }
+        let listed_at = watch.now();
         let accounts = accounts_left(app, day).await?;
-        settle_all(app, day, accounts, epoch, now, watch).await?;
+        if accounts.is_empty() && complete_from <= listed_at {
+            return Ok(());
+        }
+        settle_all(app, day, accounts, begun.epoch, now, watch).await?;
+        wait(complete_from, day, watch).await?;
     }
+}
+
+/// An invocation whose time would be over in the wait ends at once, and the next one goes on.
+async fn wait(until: Timestamp, day: Date, watch: Watch<'_>) -> Result<(), RunError> {
+    let time = until.duration_since(watch.now());
+    if !time.is_positive() {
+        return Ok(());
+    }
+    if watch.left() < time + MARGIN {
+        return Err(RunError::OutOfTime(day, time));
+    }
+    tokio::time::sleep(time.unsigned_abs()).await;
     Ok(())
 }
 
@@ -107,7 +136,7 @@ async fn settle_all(
         .try_collect::<()>()
         .await?;
     if waiting.len() > 0 {
-        return Err(RunError::OutOfTime(day));
+        return Err(RunError::OutOfTime(day, SOON));
     }
     Ok(())
 }

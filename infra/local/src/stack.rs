@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::error::BoxError;
 use http::{Method, StatusCode};
@@ -79,6 +80,8 @@ impl Stack {
             public_url: start.public_url.to_owned(),
             fallback_url: None,
             is_one_machine: true,
+            // The embedded engine does one thing at a time: a listing sees all that was done.
+            second_listing_after: Duration::ZERO,
         };
         let file = start.folder.map(|folder| folder.join("clock"));
         let clock = Clock::starting(start.now, file);
@@ -179,7 +182,7 @@ impl Stack {
     /// Makes the runs that fall due as real time passes, for as long as the stack runs.
     pub async fn keep_schedule(&self) {
         loop {
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
             let mut seen = self.schedule.lock().await;
             let now = self.clock.now();
             if self.has_schedule && self.run_due(*seen, now).await.is_ok() {

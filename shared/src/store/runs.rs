@@ -1,5 +1,6 @@
 //! A day's run, an account at a time: gates, buckets, settles and what came of them.
 
+use aws_sdk_dynamodb::types::ReturnValue;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
@@ -12,6 +13,15 @@ use super::{Damaged, Key, Row, Store, StoreError, payouts};
 use crate::ledger::{Kind, Leg, Pocket, SHARDS, Sums};
 use crate::money::{Currency, Money};
 use crate::payout::{Account, Settled};
+
+/// A day's run that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// Whatever this run closes bears it.
+    pub epoch: i64,
+    /// None where nobody has closed them, or lived to say when.
+    pub gates_closed_at: Option<Timestamp>,
+}
 
 /// One affiliate's money that becomes payable on one day.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +136,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn begin_run(&self, day: Date) -> Result<i64, StoreError> {
+    pub async fn begin_run(&self, day: Date) -> Result<Begun, StoreError> {
         let answer = self
             .client
             .update_item()
@@ -134,11 +144,41 @@ impl Store {
             .set_key(Some(run_key(day).attributes()))
             .update_expression("ADD epoch :one")
             .expression_attribute_values(":one", number(1))
-            .return_values(aws_sdk_dynamodb::types::ReturnValue::UpdatedNew)
+            .return_values(ReturnValue::AllNew)
             .send()
             .await?;
         let row = Row::of(answer.attributes.unwrap_or_default());
-        Ok(row.get_number("epoch")?)
+        Ok(Begun {
+            epoch: row.get_number("epoch")?,
+            gates_closed_at: match row.get_text_if("gates_closed_at") {
+                None => None,
+                Some(_) => Some(row.get_instant("gates_closed_at")?),
+            },
+        })
+    }
+
+    /// Remembers when a day's gates were closed, by the clock of the process that closed them;
+    /// what was remembered first stands, and is answered.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn note_gates_closed(
+        &self,
+        day: Date,
+        at: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.tables.core)
+            .set_key(Some(run_key(day).attributes()))
+            .update_expression("SET gates_closed_at = if_not_exists(gates_closed_at, :at)")
+            .expression_attribute_values(":at", text(at.to_string()))
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await?;
+        let row = Row::of(answer.attributes.unwrap_or_default());
+        Ok(row.get_instant("gates_closed_at")?)
     }
 
     /// From here on no bucket of that day can be made.
