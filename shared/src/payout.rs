@@ -8,7 +8,7 @@ pub use state::{Move, State};
 use jiff::civil::{Date, Weekday};
 
 use crate::ledger::{Kind, Sums};
-use crate::money::Money;
+use crate::money::{Currency, Money};
 use crate::period::{Month, days_after};
 use crate::setup::{Affiliate, AffiliateStatus, PayoutDetails, Schedule};
 
@@ -27,11 +27,40 @@ pub struct Account {
     pub sent: i64,
     /// The day whose run made the last payout.
     pub last_payout: Option<Date>,
+    /// Whether it differed from the ledger when both were last compared.
+    pub books_differ: bool,
+}
+
+impl Account {
+    /// One that no run has touched.
+    #[must_use]
+    pub fn new(currency: Currency) -> Self {
+        Self {
+            carry: Money::zero(currency),
+            lifetime: Sums::default(),
+            through: None,
+            ver: 0,
+            sent: 0,
+            last_payout: None,
+            books_differ: false,
+        }
+    }
+
+    /// Why its carry stays on a day; nothing holds what is not there.
+    #[must_use]
+    pub fn held(&self, day: Date, affiliate: &Affiliate) -> Option<Held> {
+        if self.books_differ && self.carry.minor() > 0 {
+            return Some(Held::BooksDiffer);
+        }
+        held(self.carry, day, affiliate)
+    }
 }
 
 /// Why a positive carry does not leave on a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Held {
+    /// What is to be paid does not follow from the ledger.
+    BooksDiffer,
     /// The affiliate has not said where to.
     NoDetails,
     /// The affiliate is paid in another currency, and nothing is converted.
@@ -48,6 +77,7 @@ impl Held {
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
+            Self::BooksDiffer => "books_differ",
             Self::NoDetails => "no_payout_details",
             Self::OtherCurrency => "other_currency",
             Self::NotActive => "affiliate_not_active",
@@ -61,7 +91,7 @@ impl Held {
     pub fn is_a_hold(self) -> bool {
         matches!(
             self,
-            Self::NoDetails | Self::OtherCurrency | Self::NotActive
+            Self::BooksDiffer | Self::NoDetails | Self::OtherCurrency | Self::NotActive
         )
     }
 }
@@ -117,7 +147,7 @@ pub fn settle(account: &Account, sums: Sums, day: Date, affiliate: &Affiliate) -
         ..*account
     };
 
-    let held = held(carry, day, affiliate);
+    let held = account.held(day, affiliate);
     let payout = (held.is_none() && carry.minor() > 0).then_some(carry);
     if let Some(payout) = payout {
         let paid = Sums::of(Kind::Paid, payout.minor().checked_neg()?);
@@ -137,7 +167,7 @@ pub fn settle(account: &Account, sums: Sums, day: Date, affiliate: &Affiliate) -
     })
 }
 
-/// Why a carry stays on a day; nothing holds what is not there.
+/// Why a carry stays on a day by the affiliate's own terms; nothing holds what is not there.
 #[must_use]
 pub fn held(carry: Money, day: Date, affiliate: &Affiliate) -> Option<Held> {
     if carry.minor() <= 0 {
@@ -170,7 +200,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::money::Currency;
     use crate::setup::Record as _;
 
     fn affiliate(status: &str, schedule: &str, currency: &str) -> Affiliate {
@@ -187,13 +216,10 @@ mod tests {
         day: Date,
         affiliate: &Affiliate,
     ) -> (i64, Option<i64>, Option<Held>, Option<Date>) {
+        let euro = Currency::parse("EUR").unwrap();
         let account = Account {
-            carry: Money::new(carry, Currency::parse("EUR").unwrap()),
-            lifetime: Sums::default(),
-            through: None,
-            ver: 0,
-            sent: 0,
-            last_payout: None,
+            carry: Money::new(carry, euro),
+            ..Account::new(euro)
         };
         let kind = if earned < 0 {
             Kind::Reversed

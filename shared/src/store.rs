@@ -5,6 +5,7 @@ mod amendments;
 mod booking;
 mod clicks;
 mod conversions;
+mod marks;
 mod months;
 mod payouts;
 mod periods;

@@ -456,7 +456,6 @@ async fn a_cent_that_is_not_in_the_ledger_is_found_and_keeps_the_month_open() {
     let world = june().await;
     world.turn_to("2026-07-01T01:00:00Z").await;
     reconciled(&world).await;
-    let client = world.stack.table.client("setup");
     for (pk, sk, attribute, found) in [
         ("A#anna", "house#EUR", "carry", vec!["carry"]),
         ("A#anna", "house#EUR", "sent", vec!["payouts sent"]),
@@ -485,20 +484,7 @@ async fn a_cent_that_is_not_in_the_ledger_is_found_and_keeps_the_month_open() {
         };
         let by = if attribute == "refunded" { 300 } else { 1 };
         for change in [by, -by] {
-            let text = aws_sdk_dynamodb::types::AttributeValue::S;
-            client
-                .update_item()
-                .table_name(clickledger::tables::names().core)
-                .key("pk", text(pk.clone()))
-                .key("sk", text(sk.to_owned()))
-                .update_expression(format!("ADD {attribute} :change"))
-                .expression_attribute_values(
-                    ":change",
-                    aws_sdk_dynamodb::types::AttributeValue::N(change.to_string()),
-                )
-                .send()
-                .await
-                .unwrap();
+            world.tamper(&pk, sk, attribute, change).await;
             if change < 0 {
                 continue;
             }

@@ -100,6 +100,12 @@ async fn every_call_of_every_function_is_written_down() {
         assert_eq!(world.get(report).await.status, 200);
     }
 
+    // An account that differs is marked by the day's reconciliation, and let go by the next.
+    for (change, day) in [(1, "2026-08-02T01:00:00Z"), (-1, "2026-08-03T01:00:00Z")] {
+        world.tamper("A#anna", "house#EUR", "sent", change).await;
+        world.turn_to(day).await;
+    }
+
     let mut recorded: BTreeMap<&str, BTreeSet<Vec<String>>> = BTreeMap::new();
     for call in world.stack.table.calls() {
         if call.function == "setup" {

@@ -5,6 +5,7 @@ pub mod ssm;
 
 use std::path::Path;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use clickledger::stack::{Stack, Start};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -47,6 +48,7 @@ impl World {
             public_url: "http://127.0.0.1:8787",
             admin_key: None,
             has_schedule: true,
+            reconciles: true,
         };
         let (stack, admin) = Stack::start(&start).await.expect("a stack starts");
         Self {
@@ -228,6 +230,25 @@ impl World {
             "{balance}"
         );
         balance
+    }
+}
+
+impl World {
+    /// Changes a number of an item in the core table behind everybody's back.
+    pub async fn tamper(&self, pk: &str, sk: &str, attribute: &str, change: i64) {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        self.stack
+            .table
+            .client("setup")
+            .update_item()
+            .table_name(clickledger::tables::names().core)
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+            .update_expression(format!("ADD {attribute} :change"))
+            .expression_attribute_values(":change", AttributeValue::N(change.to_string()))
+            .send()
+            .await
+            .expect("the embedded table changes an item");
     }
 }
 

@@ -216,6 +216,9 @@ async fn a_click_becomes_a_payout_and_a_closed_month_through_the_real_binaries()
         let path = format!("/api/v1/periods/2026-07/{step}");
         body(&ask("POST", &path, who).await);
     }
+    let scheduled = json!({"scheduled_time": "2026-08-01T03:00:00Z"});
+    let books = report.invoke(scheduled).await.unwrap();
+    assert_eq!(books, json!({"accounts": 1, "marked": 0}));
     let july = ask("GET", "/api/v1/reports/payouts/2026-07", &bearer).await;
     let july = body(&july);
     assert_eq!(

@@ -11,7 +11,7 @@ use shared::http_types::{Page, Problem, Request, Response};
 use shared::ids::AffiliateId;
 use shared::ledger::{Kind, Pocket, Sums};
 use shared::money::Money;
-use shared::payout::{Account, held, next_pay_day};
+use shared::payout::{Account, next_pay_day};
 use shared::period::day_of;
 use shared::rights::{Action, Caller};
 use shared::setup::{Affiliate, Enrolment, Merchant, Program};
@@ -156,7 +156,7 @@ async fn balance(
     let paid_out = -account.lifetime.get(Kind::Paid);
 
     let today = day_of(request.now);
-    let reason = held(account.carry, today, affiliate);
+    let reason = account.held(today, affiliate);
     let next_payout = affiliate
         .payout
         .as_ref()

@@ -8,9 +8,15 @@ mod statements;
 
 use http::Method;
 use jiff::Timestamp;
+use serde_json::Value;
 use shared::app::App;
 use shared::http_types::{Problem, Request, Response};
+use shared::lambda::Schedule;
 use shared::period::{Month, day_of};
+
+/// The `alarm` of a log line about an account that differs from its ledger; the template's alarm
+/// counts them.
+pub const ALARM: &str = "books_differ";
 
 /// Answers one request.
 pub async fn handle(app: &App, request: Request) -> Response {
@@ -48,6 +54,21 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
         }
         _ => Err(Problem::not_found()),
     }
+}
+
+/// The books could not be added up to their end; the log says why.
+#[derive(Debug, thiserror::Error)]
+#[error("the daily reconciliation was not made to its end: repeat it")]
+pub struct NotReconciled;
+
+/// The daily reconciliation: an account that differs from its ledger is paid nothing from then on,
+/// until one finds that both agree.
+///
+/// # Errors
+/// [`NotReconciled`]: Lambda repeats the event.
+pub async fn scheduled(app: &App, schedule: &Schedule) -> Result<Value, NotReconciled> {
+    let made = reconcile::daily(app, schedule.scheduled_time).await;
+    made.map_err(|_| NotReconciled)
 }
 
 /// A month that has begun; there is nothing to tell of another.

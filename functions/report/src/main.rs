@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use shared::app::App;
 
 fn main() -> ExitCode {
-    shared::lambda::serve(App::from_environment, async |app: &App, request| {
-        report::handle(app, request).await
-    })
+    shared::lambda::serve_scheduled(
+        App::from_environment,
+        async |app: &App, request, _| report::handle(app, request).await,
+        async |app: &App, schedule, _| report::scheduled(app, &schedule).await,
+    )
 }

@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::conversion::{OrderKey, Status};
-use shared::http_types::{Problem, Request, Response};
+use shared::http_types::{Page, Problem, Request, Response};
 use shared::ids::PayerId;
 use shared::ledger::{Kind, Pocket, Sums};
 use shared::payout::Account;
-use shared::period::Month;
+use shared::period::{Month, day_of};
 use shared::rights::{Action, Caller};
-use shared::setup::Affiliate;
-use shared::store::{Entry, MonthRow};
+use shared::setup::{Affiliate, Payer};
+use shared::store::{Entry, StoreError};
 
 const AT_ONCE: usize = 16;
-/// How often a pocket that moves while it is read is looked at again.
+/// How often a pocket that differs is looked at: it may have moved while it was read.
 const LOOKS: u32 = 3;
 
 /// What does not agree: in whole minor units, by the ledger's lines and as it stands elsewhere.
@@ -29,11 +30,18 @@ struct Difference {
     found: i64,
 }
 
+impl Difference {
+    fn amount(&self) -> i128 {
+        i128::from(self.found) - i128::from(self.ledger)
+    }
+}
+
 struct Looked {
     pocket: Pocket,
     entries: usize,
     conversions: usize,
     payouts: usize,
+    is_marked: bool,
     differences: Vec<Difference>,
 }
 
@@ -48,20 +56,12 @@ pub async fn reconciliation(
     let payer = app.payer(&mut fields).await?.id;
     fields.finish()?;
 
-    let pockets = app.store.pockets_of_payer(&payer).await;
-    let pockets = pockets.map_err(unavailable)?;
-    let months = months(app, &payer, request).await?;
-    let looked: Vec<Looked> = stream::iter(pockets)
-        // Boxed: sixteen of these at once are too much for a small stack.
-        .map(|pocket| Box::pin(look(app, pocket, &months)))
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
-
+    let months = months(app, day_of(request.now)).await?;
+    let looked = of_payer(app, &payer, &months, None).await?;
     let sum = |count: fn(&Looked) -> usize| looked.iter().map(count).sum::<usize>();
     let differences: Vec<Value> = looked.iter().flat_map(shown).collect();
     if !differences.is_empty() {
-        tracing::error!(payer.id = %payer, differences = differences.len(), "the books of `{payer}` differ from their ledger");
+        tracing::warn!(payer.id = %payer, differences = differences.len(), "the books of `{payer}` differ from their ledger");
     }
     let body = json!({
         "payer": payer.as_str(),
@@ -91,36 +91,122 @@ fn shown(looked: &Looked) -> Vec<Value> {
         .collect()
 }
 
-type Months = BTreeMap<Month, Vec<MonthRow>>;
+/// What the schedule asks for: every payer's books, and no payout from an account that differs.
+pub async fn daily(app: &App, now: Timestamp) -> Result<Value, Problem> {
+    let months = months(app, day_of(now)).await?;
+    let (mut accounts, mut marked) = (0, 0);
+    for payer in payers(app).await? {
+        let looked = of_payer(app, &payer, &months, Some(now)).await?;
+        accounts += looked.len();
+        marked += looked
+            .iter()
+            .filter(|looked| !looked.differences.is_empty())
+            .count();
+    }
+    Ok(json!({ "accounts": accounts, "marked": marked }))
+}
 
-/// The rows of every month from the books' first to the present one.
-async fn months(app: &App, payer: &PayerId, request: &Request) -> Result<Months, Problem> {
-    let mut months = Months::new();
-    let first = app.store.first_day().await.map_err(unavailable)?;
-    let Some(first) = first else {
-        return Ok(months);
+async fn payers(app: &App) -> Result<BTreeSet<PayerId>, Problem> {
+    let mut payers = BTreeSet::from([PayerId::house()]);
+    let mut page = Page {
+        limit: 200,
+        after: None,
     };
-    let mut month = Month::of(first);
-    while month <= Month::of(shared::period::day_of(request.now)) {
-        let rows = app.store.month_rows(payer, month).await;
-        months.insert(month, rows.map_err(unavailable)?);
-        month = month.next();
+    loop {
+        let listed = app.store.records::<Payer>(None, &page).await;
+        let (records, next) = listed.map_err(unavailable)?;
+        payers.extend(records.into_iter().map(|payer| payer.record.id));
+        match next {
+            Some(cursor) => page.after = Some(cursor),
+            None => return Ok(payers),
+        }
+    }
+}
+
+/// Every pocket of a payer. With an instant to mark at, those that differ are marked, and those
+/// that agree again are let go.
+async fn of_payer(
+    app: &App,
+    payer: &PayerId,
+    months: &[Month],
+    mark_at: Option<Timestamp>,
+) -> Result<Vec<Looked>, Problem> {
+    let pockets = app.store.pockets_of_payer(payer).await;
+    stream::iter(pockets.map_err(unavailable)?)
+        // Boxed: sixteen of these at once are too much for a small stack.
+        .map(|pocket| {
+            Box::pin(async move {
+                let looked = look(app, pocket, months).await?;
+                if let Some(now) = mark_at {
+                    mark(app, &looked, now).await.map_err(unavailable)?;
+                }
+                Ok(looked)
+            })
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+async fn mark(app: &App, looked: &Looked, now: Timestamp) -> Result<(), StoreError> {
+    let pocket = &looked.pocket;
+    let Pocket {
+        payer,
+        affiliate,
+        currency,
+    } = pocket;
+    if let Some(first) = looked.differences.first() {
+        app.store.mark(pocket, now).await?;
+        tracing::error!(
+            alarm = crate::ALARM, payer.id = %payer, affiliate.id = %affiliate, currency = currency.code(),
+            what = first.what, ledger_minor = first.ledger, found_minor = first.found, differences = looked.differences.len(),
+            "the account of `{affiliate}` with `{payer}` differs from its ledger: nothing is paid from it until they agree"
+        );
+    } else if looked.is_marked {
+        app.store.unmark(pocket, now).await?;
+        tracing::info!(
+            payer.id = %payer, affiliate.id = %affiliate, currency = currency.code(),
+            "the account of `{affiliate}` with `{payer}` agrees with its ledger again, and is paid"
+        );
+    }
+    Ok(())
+}
+
+/// Every month from the books' first to the present one.
+async fn months(app: &App, today: Date) -> Result<Vec<Month>, Problem> {
+    let first = app.store.first_day().await.map_err(unavailable)?;
+    let mut months = Vec::new();
+    if let Some(first) = first {
+        let mut month = Month::of(first);
+        while month <= Month::of(today) {
+            months.push(month);
+            month = month.next();
+        }
     }
     Ok(months)
 }
 
-async fn look(app: &App, pocket: Pocket, months: &Months) -> Result<Looked, Problem> {
+/// What differs by the same every time it is looked at: what only moves agrees at some time, or
+/// differs by something else.
+async fn look(app: &App, pocket: Pocket, months: &[Month]) -> Result<Looked, Problem> {
     let mut looked = look_once(app, &pocket, months).await?;
     for _ in 1..LOOKS {
         if looked.differences.is_empty() {
             break;
         }
-        looked = look_once(app, &pocket, months).await?;
+        let mut again = look_once(app, &pocket, months).await?;
+        again.differences.retain(|difference| {
+            let is_same = |seen: &Difference| {
+                seen.what == difference.what && seen.amount() == difference.amount()
+            };
+            looked.differences.iter().any(is_same)
+        });
+        looked = again;
     }
     Ok(looked)
 }
 
-async fn look_once(app: &App, pocket: &Pocket, months: &Months) -> Result<Looked, Problem> {
+async fn look_once(app: &App, pocket: &Pocket, months: &[Month]) -> Result<Looked, Problem> {
     let affiliate = app
         .store
         .record::<Affiliate>(pocket.affiliate.as_str())
@@ -136,7 +222,7 @@ async fn look_once(app: &App, pocket: &Pocket, months: &Months) -> Result<Looked
     let is_taken_in = |entry: &Entry| account.through.is_some_and(|through| entry.day <= through);
     let taken_in = entries.iter().filter(|entry| is_taken_in(entry));
     check.account(&account, taken_in.clone());
-    check.months(pocket, taken_in, months);
+    check.months(app, pocket, taken_in, months).await?;
     let waiting = entries.iter().filter(|entry| !is_taken_in(entry));
     check.buckets(app, pocket, waiting).await?;
     let conversions = check.conversions(app, pocket, &entries).await?;
@@ -146,6 +232,7 @@ async fn look_once(app: &App, pocket: &Pocket, months: &Months) -> Result<Looked
         entries: entries.len(),
         conversions,
         payouts,
+        is_marked: account.books_differ,
         differences: check.differences,
     })
 }
@@ -187,20 +274,22 @@ impl Check {
         }
     }
 
-    fn months<'a>(
+    async fn months<'a>(
         &mut self,
+        app: &App,
         pocket: &Pocket,
         taken_in: impl Iterator<Item = &'a Entry>,
-        months: &Months,
-    ) {
+        months: &[Month],
+    ) -> Result<(), Problem> {
         let mut by_month: BTreeMap<(Month, Kind), i64> = BTreeMap::new();
         for entry in taken_in {
             *by_month
                 .entry((Month::of(entry.day), entry.kind))
                 .or_default() += entry.effect.minor();
         }
-        for (month, rows) in months {
-            let row = rows.iter().find(|row| row.pocket == *pocket);
+        for month in months {
+            let row = app.store.month_row(pocket, *month).await;
+            let row = row.map_err(unavailable)?;
             let sums = row.map(|row| row.sums).unwrap_or_default();
             for kind in Kind::ALL {
                 let ledger = by_month.remove(&(*month, kind)).unwrap_or(0);
@@ -210,6 +299,7 @@ impl Check {
         for ((month, kind), ledger) in by_month {
             self.same(format!("{month} {kind}"), ledger, 0);
         }
+        Ok(())
     }
 
     /// What no run has taken in stands in open buckets, lane by lane.

@@ -178,6 +178,7 @@ async fn run(options: &Serve) -> Result<(), String> {
         public_url: &url,
         admin_key: options.admin_key.as_deref(),
         has_schedule: !options.no_schedule,
+        reconciles: !options.no_schedule,
     };
     let (stack, admin_key) = Stack::start(&start)
         .await

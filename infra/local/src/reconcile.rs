@@ -24,6 +24,7 @@ pub async fn reconcile(folder: &Path, now: Timestamp) -> Result<bool, String> {
         public_url: "http://127.0.0.1",
         admin_key: None,
         has_schedule: false,
+        reconciles: false,
     };
     let (stack, key) = Stack::start(&start)
         .await

@@ -46,6 +46,7 @@ pub struct Stack {
     console: App,
     /// Off: daily runs are asked for.
     has_schedule: bool,
+    reconciles: bool,
     /// One at a time: the clock's jumps and the daily runs that fall due by themselves.
     schedule: Mutex<Timestamp>,
 }
@@ -59,6 +60,8 @@ pub struct Start<'a> {
     pub public_url: &'a str,
     pub admin_key: Option<&'a str>,
     pub has_schedule: bool,
+    /// Whether all books are added up after the daily runs.
+    pub reconciles: bool,
 }
 
 impl Stack {
@@ -94,6 +97,7 @@ impl Stack {
             report: app("report"),
             console: app("console"),
             has_schedule: start.has_schedule,
+            reconciles: start.reconciles,
             schedule: Mutex::new(clock.now()),
             table,
             clock,
@@ -191,15 +195,16 @@ impl Stack {
         }
     }
 
-    /// The runs due after `from`, up to and including `to`.
+    /// The runs due after `from`, up to and including `to`; after the last of them the reconciliation.
     async fn run_due(&self, from: Timestamp, to: Timestamp) -> Result<(), Problem> {
         let mut day = day_of(from);
+        let mut last = None;
         loop {
             let due = start_of(day)
                 .checked_add(jiff::SignedDuration::from_hours(DUE_HOUR))
                 .unwrap_or(Timestamp::MAX);
             if to < due {
-                return Ok(());
+                break;
             }
             if from < due {
                 self.forward(due);
@@ -212,9 +217,17 @@ impl Stack {
                     tracing::error!(error = %error, "a daily run failed");
                     return Err(Problem::unavailable());
                 }
+                last = Some(schedule);
             }
             day = shared::period::days_after(day, 1);
         }
+        if let Some(schedule) = last
+            && self.reconciles
+        {
+            let made = Box::pin(report::scheduled(&self.report, &schedule)).await;
+            made.map_err(|_| Problem::unavailable())?;
+        }
+        Ok(())
     }
 }
 

@@ -146,6 +146,19 @@ impl Store {
         Ok(months)
     }
 
+    /// What a month's runs made of a pocket, if any touched it; not what waits for approval.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn month_row(
+        &self,
+        pocket: &Pocket,
+        month: Month,
+    ) -> Result<Option<MonthRow>, StoreError> {
+        let row = self.read(&row_key(pocket, month)).await?;
+        Ok(row.as_ref().map(read).transpose()?)
+    }
+
     /// Adds what a day's settle made of a pocket. No settle of a month is left to be made when
     /// the month is sealed.
     pub(super) fn add_to_month(

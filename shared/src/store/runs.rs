@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::booking::{bucket_key, bucket_pk, bucket_row, entry_row, gate_key};
+use super::marks::MARK;
 use super::months::{NAMED, name_values};
 use super::pockets::{accounts_pk, pocket, sums};
 use super::schema::escaped;
@@ -261,14 +262,7 @@ impl Store {
         let row = self.read(&account_key(pocket)).await?;
         Ok(match row {
             Some(row) => account(&row, pocket.currency)?,
-            None => Account {
-                carry: Money::zero(pocket.currency),
-                lifetime: Sums::default(),
-                through: None,
-                ver: 0,
-                sent: 0,
-                last_payout: None,
-            },
+            None => Account::new(pocket.currency),
         })
     }
 
@@ -424,12 +418,17 @@ impl Store {
         if settled.payout.is_some() {
             set.push_str(", last_payout = :day");
         }
-        let condition = if before.ver == 0 {
-            "attribute_not_exists(pk)".to_owned()
+        // A mark makes an account's item too, before its first settle.
+        let mut condition = if before.ver == 0 {
+            "attribute_not_exists(ver)".to_owned()
         } else {
             values.push((":seen".into(), number(before.ver)));
             "ver = :seen AND through < :day".to_owned()
         };
+        if settled.payout.is_some() {
+            // A mark that was set since the account was read stops the payout all the same.
+            condition.push_str(&format!(" AND attribute_not_exists({MARK})"));
+        }
         Write::Change {
             table: self.core(),
             key: account_key(pocket),
@@ -498,7 +497,15 @@ fn wake_count(settled: &Settled, exists: bool) -> usize {
 }
 
 fn account(row: &Row, currency: Currency) -> Result<Account, Damaged> {
+    let books_differ = row.get_text_if(MARK).is_some();
+    if row.get_number_if("ver")?.is_none() && books_differ {
+        return Ok(Account {
+            books_differ,
+            ..Account::new(currency)
+        });
+    }
     Ok(Account {
+        books_differ,
         carry: Money::new(row.get_number("carry")?, currency),
         lifetime: sums(row)?,
         through: Some(row.get_day("through")?),

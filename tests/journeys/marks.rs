@@ -1,0 +1,188 @@
+//! An account that differs from its ledger: found by the day's reconciliation, and paid nothing.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use shared::ids::{AffiliateId, PayerId};
+use shared::lambda::Schedule;
+use shared::ledger::Pocket;
+use shared::money::Currency;
+use shared::setup::Affiliate;
+use tests::World;
+
+const START: &str = "2026-07-01T10:00:00Z";
+
+fn pocket() -> Pocket {
+    Pocket {
+        payer: PayerId::house(),
+        affiliate: AffiliateId::parse("anna").unwrap(),
+        currency: Currency::parse("EUR").unwrap(),
+    }
+}
+
+async fn sale(world: &World, order: &str) {
+    let click_id = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click_id, "order_id": order, "amount": "30"});
+    let answer = world.postback(sale).await;
+    assert_eq!(answer.body["result"], "created", "{answer:?}");
+}
+
+fn figures(balance: &Value) -> [&Value; 3] {
+    [&balance["in_payout"], &balance["payable"], &balance["held"]]
+}
+
+async fn turn_to(world: &World, day: u8) {
+    world.turn_to(&format!("2026-07-{day:02}T01:00:00Z")).await;
+}
+
+#[tokio::test]
+async fn an_account_that_differs_is_paid_nothing_until_it_agrees_again() {
+    let world = World::with_shop(START).await;
+    sale(&world, "A-1").await;
+    turn_to(&world, 2).await;
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        figures(&balance),
+        [&json!("3.00"), &json!("0.00"), &json!([])]
+    );
+
+    // A cent too much in what was sent: no run has a reason to look, but the reconciliation has.
+    world.tamper("A#anna", "house#EUR", "sent", 1).await;
+    turn_to(&world, 3).await;
+    sale(&world, "A-2").await;
+    turn_to(&world, 4).await;
+    let run = world
+        .post("payout-runs", json!({"day": "2026-07-03"}))
+        .await
+        .body;
+    assert_eq!(
+        (&run["payouts"], &run["held"]),
+        (&json!(0), &json!(1)),
+        "{run}"
+    );
+    let balance = world.balance("anna").await;
+    let held = json!([{"reason": "books_differ", "amount": "3.00"}]);
+    assert_eq!(
+        [&balance["payable"], &balance["held"]],
+        [&json!("3.00"), &held]
+    );
+
+    // Put right by hand: the next reconciliation lets it go, and the run after that pays.
+    world.tamper("A#anna", "house#EUR", "sent", -1).await;
+    turn_to(&world, 5).await;
+    let waits = world.balance("anna").await;
+    assert_eq!(
+        figures(&waits),
+        [&json!("3.00"), &json!("3.00"), &json!([])]
+    );
+    turn_to(&world, 6).await;
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        figures(&balance),
+        [&json!("6.00"), &json!("0.00"), &json!([])]
+    );
+}
+
+#[tokio::test]
+async fn an_account_is_held_though_no_run_has_touched_it() {
+    let world = World::with_shop(START).await;
+    sale(&world, "A-1").await;
+    let bucket = format!("B#2026-07-01#{:02}", pocket().shard());
+    world
+        .tamper(&bucket, "house#anna#EUR#00", "earned", 100)
+        .await;
+    let schedule = Schedule {
+        day: None,
+        scheduled_time: START.parse().unwrap(),
+    };
+    let made = report::scheduled(&world.stack.app, &schedule)
+        .await
+        .unwrap();
+    assert_eq!(made, json!({"accounts": 1, "marked": 1}));
+    turn_to(&world, 2).await;
+    let balance = world.balance("anna").await;
+    let held = json!([{"reason": "books_differ", "amount": "4.00"}]);
+    assert_eq!(figures(&balance), [&json!("0.00"), &json!("4.00"), &held]);
+}
+
+/// The run has read the account and is about to pay when the mark comes.
+#[tokio::test]
+async fn a_mark_that_comes_while_an_account_settles_still_stops_its_payout() {
+    let world = World::with_shop(START).await;
+    sale(&world, "A-1").await;
+    turn_to(&world, 2).await;
+    sale(&world, "A-2").await;
+
+    let (store, pocket) = (&world.stack.app.store, pocket());
+    let now = "2026-07-03T01:00:00Z".parse().unwrap();
+    let day = "2026-07-02".parse().unwrap();
+    let run = store.begin_run(day).await.unwrap();
+    store.close_gates(day).await.unwrap();
+    let open = store.buckets(day, pocket.shard()).await.unwrap();
+    let closed = store
+        .close_bucket(&open[0], run.epoch)
+        .await
+        .unwrap()
+        .unwrap();
+    let before = store.account(&pocket).await.unwrap();
+    let affiliate = store.record::<Affiliate>("anna").await.unwrap().unwrap();
+    let settled = shared::payout::settle(&before, closed.sums, day, &affiliate.record).unwrap();
+    assert!(settled.payout.is_some());
+
+    store.mark(&pocket, now).await.unwrap();
+    let paid = store
+        .settle(&[closed], &before, &settled, run.epoch, now)
+        .await;
+    assert!(!paid.unwrap());
+    world.turn_to("2026-07-03T00:30:00Z").await;
+    let run = world
+        .post("payout-runs", json!({"day": "2026-07-02"}))
+        .await
+        .body;
+    assert_eq!(
+        (&run["payouts"], &run["held"]),
+        (&json!(0), &json!(1)),
+        "{run}"
+    );
+}
+
+#[tokio::test]
+async fn an_account_that_only_moves_is_not_taken_for_one_that_differs() {
+    let world = World::with_shop(START).await;
+    let schedule = Schedule {
+        day: None,
+        scheduled_time: START.parse().unwrap(),
+    };
+    let click_id = world.click("anna-shoes").await;
+    let (world, click_id) = (&world, &click_id);
+    let sender = async |sender: u32| {
+        for number in 0..20 {
+            let order = format!("A-{sender}-{number}");
+            let sale = json!({"click_id": click_id, "order_id": order, "amount": "30"});
+            assert_eq!(world.postback(sale).await.status, 200);
+            let part = json!({"order_id": order, "reversal_id": "r", "amount": "10"});
+            assert_eq!(world.reversal(part).await.status, 200);
+        }
+    };
+    let mut sales = pin!(join_all((0..8).map(sender)));
+    let mut are_under_way = true;
+    while are_under_way {
+        let mut reconciliation = pin!(report::scheduled(&world.stack.app, &schedule));
+        let made = poll_fn(|context| {
+            are_under_way = are_under_way && sales.as_mut().poll(context).is_pending();
+            reconciliation.as_mut().poll(context)
+        });
+        assert_eq!(made.await.unwrap()["marked"], 0);
+    }
+}
+
+#[test]
+fn the_template_rings_for_the_line_that_tells_of_an_account_that_differs() {
+    let filter = format!("FilterPattern: '{{ $.alarm = \"{}\" }}'", report::ALARM);
+    assert!(
+        include_str!("../../template.yaml").contains(&filter),
+        "{filter}"
+    );
+}
