@@ -120,6 +120,30 @@ def check_denials(source, found):
             raise Wrong(f"{function}: has {action} on ledger, which the ledger denies to everyone")
 
 
+def check_watch(source):
+    """Whatever changes an entry must reach the queue, by a role that allows this and nothing else."""
+    watch, role = (source["Resources"][name]["Properties"] for name in ("LedgerWatch", "LedgerWatchRole"))
+    stream, queue = attribute("LedgerTable", "StreamArn"), attribute("LedgerChanges", "Arn")
+    filters = [json.loads(it["Pattern"]) for it in watch["SourceParameters"]["FilterCriteria"]["Filters"]]
+    ends = [watch["Source"], watch["Target"], watch["RoleArn"]]
+    if ends != [stream, queue, attribute("LedgerWatchRole", "Arn")] or filters != [{"eventName": ["MODIFY", "REMOVE"]}]:
+        raise Wrong("LedgerWatch: it must take every MODIFY and REMOVE of the ledger's stream to LedgerChanges")
+    allowed = [
+        (statement["Effect"], action, statement["Resource"])
+        for policy in role["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in listed(statement["Action"])
+    ]
+    must = [("Allow", f"dynamodb:{action}", stream) for action in ("DescribeStream", "GetRecords", "GetShardIterator")]
+    must += [("Allow", "dynamodb:ListStreams", "*"), ("Allow", "sqs:SendMessage", queue)]
+    if allowed != must:
+        raise Wrong(f"LedgerWatchRole: it must allow exactly {[action for _, action, _ in must]}, each where it is needed")
+
+
+def attribute(resource, name):
+    return {"Fn::GetAtt": [resource, name]}
+
+
 def differences(found, recorded):
     """One line for each grant that is missing or surplus; none if both agree."""
     lines = [f"{name}: was recorded, but the template has no such function" for name in recorded.keys() - found.keys()]
@@ -167,6 +191,7 @@ def main(arguments):
     source = yaml_parse(TEMPLATE.read_text())
     found = grants(source)
     check_denials(source, found)
+    check_watch(source)
     match arguments:
         case []:
             for function, grants_of in found.items():
