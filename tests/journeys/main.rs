@@ -8,6 +8,7 @@ mod cut;
 mod deadline;
 mod finance;
 mod generated;
+mod links;
 mod marks;
 mod money;
 mod races;

@@ -1,20 +1,45 @@
 //! Links with their programs and affiliates: fresh for a while, stale for as long as it takes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use shared::app::App;
 use shared::click::LinkId;
 use shared::setup::{Affiliate, Link, Program, Slug};
 use shared::store::StoreError;
+use tokio::sync::Semaphore;
 
-/// Younger ones are not asked for again; changes are in force within 60 s.
-const FRESH: Duration = Duration::from_secs(30);
 /// The longest that a visitor waits for a link to be read.
 const READ: Duration = Duration::from_millis(150);
+/// The longest that a reading beside the visitors may take.
+const REFRESH: Duration = Duration::from_secs(5);
+/// How many links are read beside the visitors at the same time.
+const REFRESHES_MOST: usize = 16;
 /// More are not kept: an instance that has seen so many starts over.
 const LINKS_MOST: usize = 100_000;
+
+/// How old a link may get.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// A younger one is answered as it is; an older one too, and read again beside it.
+    pub fresh: Duration,
+    /// One older than this is read first, and answered as it was only if that fails.
+    pub stale: Duration,
+}
+
+impl Pace {
+    /// A change is in force within 60 s, also where nobody asked for the link in between.
+    pub const USUAL: Self = Self {
+        fresh: Duration::from_secs(30),
+        stale: Duration::from_secs(55),
+    };
+    /// Every visitor's link is read.
+    const NONE: Self = Self {
+        fresh: Duration::ZERO,
+        stale: Duration::ZERO,
+    };
+}
 
 /// All that a redirect needs of the set-up.
 #[derive(Debug)]
@@ -24,32 +49,45 @@ pub struct Known {
     pub affiliate: Affiliate,
 }
 
-#[derive(Debug, Default)]
+/// Cheap to clone; clones share what they know.
+#[derive(Debug, Clone)]
 pub struct Cache {
-    links: Mutex<HashMap<String, (Arc<Known>, Instant)>>,
+    pace: Pace,
+    links: Arc<Mutex<HashMap<String, Cached>>>,
+    refreshes: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Cached {
+    known: Arc<Known>,
+    read_at: Instant,
+    is_being_read: bool,
 }
 
 impl Cache {
+    /// An empty one. On one machine a change is in force at once, so nothing is trusted there.
+    pub fn new(app: &App, pace: Pace) -> Self {
+        Self {
+            pace: if app.is_one_machine { Pace::NONE } else { pace },
+            links: Arc::default(),
+            refreshes: Arc::new(Semaphore::new(REFRESHES_MOST)),
+        }
+    }
+
     /// The link of a slug; a stale one while the table does not answer.
     pub async fn link(&self, app: &App, slug: &Slug) -> Result<Option<Arc<Known>>, StoreError> {
-        let cached = self.lock().get(slug.as_str()).cloned();
-        let is_fresh = |read: &Instant| !app.is_one_machine && read.elapsed() < FRESH;
-        if let Some((known, read)) = &cached
-            && is_fresh(read)
+        let cached = self.cached(slug);
+        if let Some((known, age)) = &cached
+            && *age < self.pace.stale
         {
+            if self.pace.fresh <= *age {
+                self.refresh(app, slug);
+            }
             return Ok(Some(Arc::clone(known)));
         }
         let read = tokio::time::timeout(READ, read(app, slug)).await;
         match (read, cached) {
-            (Ok(Ok(Some(known))), _) => {
-                let known = Arc::new(known);
-                let mut links = self.lock();
-                if links.len() >= LINKS_MOST {
-                    links.clear();
-                }
-                links.insert(slug.to_string(), (Arc::clone(&known), Instant::now()));
-                Ok(Some(known))
-            }
+            (Ok(Ok(Some(known))), _) => Ok(Some(self.keep(slug, known))),
             (Ok(Ok(None)), _) => Ok(None),
             (Ok(Err(_)) | Err(_), Some((stale, _))) => Ok(Some(stale)),
             (Ok(Err(error)), None) => Err(error),
@@ -57,7 +95,53 @@ impl Cache {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Arc<Known>, Instant)>> {
+    fn cached(&self, slug: &Slug) -> Option<(Arc<Known>, Duration)> {
+        let links = self.lock();
+        let cached = links.get(slug.as_str())?;
+        Some((Arc::clone(&cached.known), cached.read_at.elapsed()))
+    }
+
+    /// Reads a link in a task of its own, unless one does already. Lambda stands still between
+    /// events: what is not read by the time of the answer goes on with the next event.
+    fn refresh(&self, app: &App, slug: &Slug) {
+        let Ok(turn) = Arc::clone(&self.refreshes).try_acquire_owned() else {
+            return;
+        };
+        match self.lock().get_mut(slug.as_str()) {
+            Some(cached) if !cached.is_being_read => cached.is_being_read = true,
+            _ => return,
+        }
+        let (cache, app, slug) = (self.clone(), app.clone(), slug.clone());
+        tokio::spawn(async move {
+            let _turn = turn;
+            match tokio::time::timeout(REFRESH, read(&app, &slug)).await {
+                Ok(Ok(Some(known))) => drop(cache.keep(&slug, known)),
+                Ok(Ok(None)) => drop(cache.lock().remove(slug.as_str())),
+                Ok(Err(_)) | Err(_) => {
+                    if let Some(cached) = cache.lock().get_mut(slug.as_str()) {
+                        cached.is_being_read = false;
+                    }
+                }
+            }
+        });
+    }
+
+    fn keep(&self, slug: &Slug, known: Known) -> Arc<Known> {
+        let known = Arc::new(known);
+        let mut links = self.lock();
+        if links.len() >= LINKS_MOST {
+            links.clear();
+        }
+        let cached = Cached {
+            known: Arc::clone(&known),
+            read_at: Instant::now(),
+            is_being_read: false,
+        };
+        links.insert(slug.to_string(), cached);
+        known
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Cached>> {
         self.links.lock().expect("nobody panics while holding it")
     }
 }

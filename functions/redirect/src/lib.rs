@@ -17,6 +17,7 @@ use shared::store::{ClickRecord, StoreError};
 use shared::traffic::{self, Class};
 use tokio::time::Instant;
 
+pub use cache::Pace;
 use cache::{Cache, Known};
 use location::{Location, Parameters};
 
@@ -36,10 +37,14 @@ pub struct Redirect {
 impl Redirect {
     #[must_use]
     pub fn new(app: App) -> Self {
-        Self {
-            app,
-            cache: Cache::default(),
-        }
+        Self::at(app, Pace::USUAL)
+    }
+
+    /// At another pace than the usual one.
+    #[must_use]
+    pub fn at(app: App, pace: Pace) -> Self {
+        let cache = Cache::new(&app, pace);
+        Self { app, cache }
     }
 }
 

@@ -1,0 +1,152 @@
+//! What a visitor gets while a warm redirect function knows a link from before.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clickledger::embedded::{Fault, Faults};
+use futures_util::future::{join, join_all};
+use http::{HeaderMap, HeaderValue, Method, header};
+use redirect::{Pace, Redirect};
+use serde_json::json;
+use shared::app::App;
+use shared::http_types::Request;
+use tests::{BROWSER, World};
+
+const OLD: &str = "https://shop.example/?";
+const NEW: &str = "https://shop.example/new?";
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// As soon as it is read, a link is old enough to be read again, but an hour long not too old.
+const STALE: Pace = Pace {
+    fresh: Duration::ZERO,
+    stale: HOUR,
+};
+
+fn warm(world: &World, pace: Pace) -> Redirect {
+    let app = App {
+        is_one_machine: false,
+        ..world.stack.app.clone()
+    };
+    Redirect::at(app, pace)
+}
+
+async fn visit(redirect: &Redirect, slug: &str) -> String {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(BROWSER));
+    let request = Request {
+        method: Method::GET,
+        path: format!("/r/{slug}"),
+        query: String::new(),
+        headers,
+        body: Bytes::new(),
+        now: "2026-07-01T10:00:00Z".parse().unwrap(),
+        https: true,
+        country: None,
+    };
+    let response = redirect::handle(redirect, request).await;
+    assert_eq!(response.status, 302, "{slug}");
+    let location = response.headers[header::LOCATION].to_str().unwrap();
+    let (destination, _) = location.split_once("click_id=").unwrap();
+    destination.to_owned()
+}
+
+async fn move_shop(world: &World) {
+    let moved = json!({"destination": NEW.trim_end_matches('?')});
+    assert_eq!(world.patch("programs/shoes", 1, moved).await.status, 200);
+    world.stack.table.clear_calls();
+}
+
+/// Lets the tasks beside the visitors come to their end; how many links they and others read.
+async fn links_read(world: &World) -> usize {
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    let calls = world.stack.table.calls();
+    let is_link = |prefix: &str| prefix == "link#";
+    calls
+        .iter()
+        .filter(|call| is_link(&call.key_prefix))
+        .count()
+}
+
+#[tokio::test]
+async fn a_stale_link_is_answered_at_once_and_read_once_beside() {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    let redirect = warm(&world, STALE);
+    assert_eq!(visit(&redirect, "anna-shoes").await, OLD);
+    move_shop(&world).await;
+
+    let both = join(
+        visit(&redirect, "anna-shoes"),
+        visit(&redirect, "anna-shoes"),
+    )
+    .await;
+    assert_eq!(both, (OLD.to_owned(), OLD.to_owned()));
+    assert_eq!(links_read(&world).await, 1);
+    assert_eq!(visit(&redirect, "anna-shoes").await, NEW);
+}
+
+#[tokio::test]
+async fn a_link_too_old_is_read_first_and_a_fresh_one_not_at_all() {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    let pace = |fresh, stale| Pace { fresh, stale };
+    let old = warm(&world, pace(Duration::ZERO, Duration::ZERO));
+    let fresh = warm(&world, pace(HOUR, HOUR));
+    for redirect in [&old, &fresh] {
+        assert_eq!(visit(redirect, "anna-shoes").await, OLD);
+    }
+    move_shop(&world).await;
+    assert_eq!(visit(&fresh, "anna-shoes").await, OLD);
+    assert_eq!(links_read(&world).await, 0);
+    assert_eq!(visit(&old, "anna-shoes").await, NEW);
+    assert!(Pace::USUAL.stale < Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn visitors_are_sent_on_for_as_long_as_the_table_fails() {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    let stale = warm(&world, STALE);
+    let too_old = warm(
+        &world,
+        Pace {
+            fresh: Duration::ZERO,
+            stale: Duration::ZERO,
+        },
+    );
+    for redirect in [&stale, &too_old] {
+        visit(redirect, "anna-shoes").await;
+    }
+    move_shop(&world).await;
+    world
+        .stack
+        .table
+        .set_faults(Faults::seeded(7).with(Fault::RequestLost, 1000));
+    for _ in 0..5 {
+        for redirect in [&stale, &too_old] {
+            assert_eq!(visit(redirect, "anna-shoes").await, OLD);
+        }
+    }
+    links_read(&world).await;
+    world.stack.table.set_faults(Faults::none());
+    assert_eq!(visit(&too_old, "anna-shoes").await, NEW);
+    // A reading that failed is no reason not to read again.
+    visit(&stale, "anna-shoes").await;
+    links_read(&world).await;
+    assert_eq!(visit(&stale, "anna-shoes").await, NEW);
+}
+
+#[tokio::test]
+async fn no_more_than_sixteen_links_are_read_beside_the_visitors() {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    let redirect = warm(&world, STALE);
+    let slugs: Vec<String> = (0..40).map(|number| format!("l-{number}")).collect();
+    for slug in &slugs {
+        let link = json!({"slug": slug, "program": "shoes", "affiliate": "anna"});
+        world.made("links", link).await;
+        visit(&redirect, slug).await;
+    }
+    links_read(&world).await;
+    world.stack.table.clear_calls();
+    join_all(slugs.iter().map(|slug| visit(&redirect, slug))).await;
+    assert_eq!(links_read(&world).await, 16);
+}
