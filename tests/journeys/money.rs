@@ -353,10 +353,53 @@ async fn every_goal_at_once_passes_over_what_is_taken_back_already() {
         .await;
     assert_eq!(result(&all), (200, "created"));
     assert_eq!(all.body["reversed"].as_array().unwrap().len(), 1);
+    assert_eq!(all.body["remaining"], "0.00");
     assert_eq!(
         brief(&world.balance("anna").await),
         ["0.00", "0.00", "0.00", "2.00"]
     );
+}
+
+#[tokio::test]
+async fn what_remains_of_every_goal_is_told_in_the_currencys_digits() {
+    let world = World::with_shop(START).await;
+    for (program, currency, amount, part, left) in [
+        ("euros", "EUR", "10", "4", ["12.00", "0.00"]),
+        ("yen", "JPY", "1000", "400", ["1200", "0"]),
+        ("dinars", "KWD", "1", "0.4", ["1.200", "0.000"]),
+    ] {
+        let made = json!({
+            "id": program, "merchant": "shop", "name": program, "currency": currency,
+            "destination": "https://shop.example/", "status": "active", "override": "a test",
+            "goals": [{"name": "sale"}, {"name": "renewal"}],
+            "commission": [{"type": "percent", "percent": "10"}],
+        });
+        world.made("programs", made).await;
+        let link = json!({"slug": program, "program": program, "affiliate": "anna"});
+        world.made("links", link).await;
+        let click_id = world.click(program).await;
+        for goal in ["sale", "renewal"] {
+            let result = json!({
+                "click_id": click_id, "order_id": program, "goal": goal, "amount": amount,
+            });
+            assert_eq!(world.postback(result).await.status, 200);
+        }
+        let part = json!({"order_id": program, "goal": "*", "reversal_id": "r", "amount": part});
+        let rest = json!({"order_id": program, "goal": "*"});
+        for (reversal, left) in [
+            (&part, left[0]),
+            (&part, left[0]),
+            (&rest, left[1]),
+            (&rest, left[1]),
+        ] {
+            let answer = world.reversal(reversal.clone()).await;
+            assert_eq!(
+                (answer.status, &answer.body["remaining"]),
+                (200, &json!(left)),
+                "{answer:?}"
+            );
+        }
+    }
 }
 
 async fn entries(world: &World) -> Vec<String> {

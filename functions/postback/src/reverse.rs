@@ -110,20 +110,33 @@ pub async fn reverse(
         }
         all => {
             let mut any_new = false;
-            let mut reversed = Vec::new();
+            let (mut reversed, mut left) = (Vec::new(), Vec::new());
             for conversion in all {
                 let (is_new, body) = reverse_one(app, &asked, conversion.clone(), now).await?;
                 any_new |= is_new;
                 reversed.extend(body["reversed"].as_array().cloned().unwrap_or_default());
+                let remaining = body["remaining"].as_str();
+                left.extend(
+                    remaining.and_then(|text| Money::parse(text, conversion.currency).ok()),
+                );
             }
             let result = if any_new {
                 "created"
             } else {
                 "recorded_before"
             };
-            Ok(json!({"result": result, "reversed": reversed, "remaining": "0"}))
+            let remaining = total(&left).map(|left| left.to_string());
+            Ok(json!({"result": result, "reversed": reversed, "remaining": remaining}))
         }
     }
+}
+
+/// None of nothing, and where the goals' programs have different currencies.
+fn total(amounts: &[Money]) -> Option<Money> {
+    let (first, others) = amounts.split_first()?;
+    others
+        .iter()
+        .try_fold(*first, |sum, amount| sum.checked_add(*amount))
 }
 
 async fn conversions(app: &App, asked: &Asked) -> Result<Vec<Conversion>, Problem> {
@@ -208,7 +221,8 @@ async fn reverse_one(
                 let is_every_goal = asked.goal.as_deref() == Some("*");
                 if left == 0 && is_every_goal && amount.is_none() {
                     // All that is left of this one is nothing; the others go on.
-                    return Ok((false, json!({"reversed": []})));
+                    let remaining = seen.remaining().map(|amount| amount.to_string());
+                    return Ok((false, json!({"reversed": [], "remaining": remaining})));
                 }
                 let taken = taken(&seen, amount, left)?;
                 let reversal = Reversal {
