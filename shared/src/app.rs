@@ -48,7 +48,7 @@ impl App {
     /// [`StartError`]
     pub async fn from_environment() -> Result<Self, StartError> {
         let config = Config::from_environment()?;
-        crate::lambda::logs(&config.log_level);
+        crate::lambda::logs(&config.log_level, std::io::stdout);
         Self::of(config, Pace::USUAL).await
     }
 

@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 use lambda_runtime::layers::TracingLayer;
 use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
 use serde_json::Value;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::http_types::{Request, Response};
 
@@ -61,10 +62,14 @@ where
     })
 }
 
-/// Sends the logs to stdout, one JSON object a line, with `timestamp` and `level` where Lambda
-/// looks for them. `filter` is a level or a list like `warn,shared=debug`.
-pub fn logs(filter: &str) {
+/// Sends the logs to stdout (where Lambda looks for them) or stderr, one JSON object a line, with
+/// `timestamp` and `level`. `filter` is a level or a list like `warn,shared=debug`.
+pub fn logs<W>(filter: &str, to: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     tracing_subscriber::fmt()
+        .with_writer(to)
         .json()
         .flatten_event(true)
         .with_span_list(false)

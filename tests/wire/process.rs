@@ -232,3 +232,30 @@ async fn a_request_to_end_ends_it_well() {
     );
     assert_eq!(process.child.wait().unwrap().code(), Some(0));
 }
+
+#[tokio::test]
+async fn log_lines_go_to_stderr_and_what_was_asked_for_to_stdout() {
+    let folder = tempfile::tempdir().unwrap();
+    // Where a folder stands in its way, the clock cannot be kept, which is a line of the log.
+    std::fs::create_dir_all(folder.path().join("data/clock.new")).unwrap();
+    let [out, log] = ["out", "log"].map(|name| folder.path().join(name));
+    let mut command = command(folder.path(), &[]);
+    command.stdout(std::fs::File::create(&out).unwrap());
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let mut child = command.spawn().unwrap();
+    let lines = |file| std::fs::read_to_string(file).unwrap();
+    let began = Instant::now();
+    let is_told = |text: &str| (lines(&out) + &lines(&log)).contains(text);
+    while !is_told("could not keep the clock") || !is_told("Ctrl-C ends it") {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "it tells nothing"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(lines(&log).contains("could not keep the clock"));
+    assert!(lines(&out).starts_with("Clickledger serves on"));
+    assert!(!lines(&out).contains("could not keep the clock"));
+}

@@ -119,7 +119,9 @@ async fn main() -> ExitCode {
     // In a replay, a click that a loaded machine did not record in time is a warning, and earns
     // all the same.
     let is_replay = matches!(options.command, Some(Command::Replay(_)));
-    shared::lambda::logs(if is_replay { "error" } else { "warn" });
+    // Stdout is for what was asked for: a key, a report.
+    let filter = if is_replay { "error" } else { "warn" };
+    shared::lambda::logs(filter, std::io::stderr);
     match command(options).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
