@@ -415,6 +415,45 @@ async fn entries(world: &World) -> Vec<String> {
         .collect()
 }
 
+/// Half an hour after midnight yesterday's bucket still takes lines, and days without a bucket
+/// would take one. Whoever counted the days before has counted them for good.
+#[tokio::test]
+async fn what_became_payable_in_the_past_is_booked_today() {
+    let world = World::with_shop(START).await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = |order: &str| json!({"click_id": click_id, "order_id": order, "amount": "10"});
+    assert_eq!(world.postback(sale("A-1")).await.status, 200);
+    let manual = json!({"approval": "manual"});
+    assert_eq!(world.patch("programs/shoes", 1, manual).await.status, 200);
+    let pending = world.postback(sale("A-0")).await.body;
+    let auto = json!({"approval": "auto"});
+    assert_eq!(world.patch("programs/shoes", 2, auto).await.status, 200);
+    world.turn_to("2026-07-02T00:30:00Z").await;
+
+    let approve = format!(
+        "conversions/{}/approve",
+        pending["conversion"].as_str().unwrap()
+    );
+    assert_eq!(world.post(&approve, json!({})).await.status, 200);
+    let mut late = sale("A-2");
+    late["occurred_at"] = json!("2026-07-01T23:00:00Z");
+    assert_eq!(result(&world.postback(late).await), (200, "created"));
+    let booked = [
+        "2026-07-01 earned 1.00",
+        "2026-07-02 earned 1.00",
+        "2026-07-02 earned 1.00",
+    ];
+    assert_eq!(entries(&world).await, booked);
+    for (id, payable_on) in [("b-1", "2026-07-01"), ("b-2", "2026-06-20")] {
+        let bonus = json!({
+            "id": id, "affiliate": "anna", "kind": "bonus", "currency": "EUR", "amount": "2",
+            "reason": "a test", "payable_on": payable_on,
+        });
+        let made = world.made("adjustments", bonus).await;
+        assert_eq!(made["payable_on"], "2026-07-02");
+    }
+}
+
 #[tokio::test]
 async fn a_refund_that_comes_before_its_sale_waits_for_it() {
     let world = World::with_shop(START).await;
