@@ -7,7 +7,7 @@ mod problem;
 mod strict_json;
 mod wire;
 
-pub use fields::{Fields, Invalid};
+pub use fields::{Fields, Invalid, is_note};
 pub use page::Page;
 pub use problem::Problem;
 pub use strict_json::{MAX_DEPTH, parse_json};

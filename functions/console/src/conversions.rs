@@ -201,7 +201,7 @@ async fn decide(
         Fields::from_json(&request.body)?
     };
     if decision != "approve" {
-        fields.required("reason")?;
+        fields.note_required("reason")?;
     }
     fields.finish()?;
     let (from, to) = match decision {

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode, header};
 use serde_json::Value;
 use shared::app::{App, random, unavailable};
-use shared::http_types::{Page, Problem, Request, Response};
+use shared::http_types::{Page, Problem, Request, Response, is_note};
 use shared::rights::{Action, Caller, Decision, Subject};
 use shared::setup::{Affiliate, Program, Record, patched};
 use shared::store::{Audit, Created, Replaced, Versioned};
@@ -249,9 +249,7 @@ fn take_override<R: Record>(body: &mut Value) -> Result<Option<String>, Problem>
     {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) if text.chars().count() <= 500 && !text.trim().is_empty() => {
-            Ok(Some(text))
-        }
+        Some(Value::String(text)) if is_note(&text) => Ok(Some(text)),
         Some(_) => Err(Problem::invalid("text_invalid", "override")),
     }
 }

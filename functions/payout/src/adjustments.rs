@@ -12,7 +12,6 @@ use shared::setup::{Affiliate, Program};
 use shared::store::{Adjusted, Adjustment, Audit};
 
 const KINDS: [&str; 4] = ["bonus", "fee", "correction", "write_off"];
-const REASON_MOST: usize = 500;
 
 /// Serves `/api/v1/adjustments`: `rest` is what follows in the path.
 pub async fn serve(
@@ -82,7 +81,7 @@ async fn read(
         let why = "a bonus is credited and a fee is charged: a fee's amount is negative";
         return Err(Problem::invalid("sign_wrong", "amount").explained(why));
     }
-    let reason = fields.line_required("reason", REASON_MOST)?;
+    let reason = fields.note_required("reason")?;
     let payable_on = fields.day("payable_on")?;
     let payer = app.payer(fields).await?;
     Ok(Adjustment {

@@ -14,7 +14,6 @@ use shared::rights::{Action, Caller, Subject};
 use shared::setup::Affiliate;
 use shared::store::{Audit, Entry, MovedPayout, Payout, PayoutsOf, Step};
 
-const TEXT_MOST: usize = 500;
 const IDS_MOST: usize = 1_000;
 const RACES_MOST: u32 = 8;
 
@@ -76,9 +75,9 @@ fn step(fields: &mut Fields, to: State) -> Result<Step, Problem> {
         reason: None,
     };
     if to == State::Sent {
-        step.reference = Some(fields.line_required("reference", TEXT_MOST)?);
+        step.reference = Some(fields.note_required("reference")?);
     } else if to.is_credited_again() {
-        step.reason = Some(fields.line_required("reason", TEXT_MOST)?);
+        step.reason = Some(fields.note_required("reason")?);
     }
     Ok(step)
 }

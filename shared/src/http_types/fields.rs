@@ -55,6 +55,14 @@ enum Macros {
     Refused,
 }
 
+/// Whether a text can stand as a reason or reference that a person gives: 1 to 500 characters, not
+/// all of them blank, and no control character.
+#[must_use]
+pub fn is_note(text: &str) -> bool {
+    let fits = (1..=500).contains(&text.chars().count());
+    fits && !text.trim().is_empty() && !text.chars().any(char::is_control)
+}
+
 impl Fields {
     /// Reads `a=1&b=2`, as in a query or a form's body.
     ///
@@ -181,14 +189,13 @@ impl Fields {
             .ok_or_else(|| self.invalid(name, "parameter_missing"))
     }
 
-    /// A line that must be there: at most so many characters, and no control character.
+    /// A note that must be there; see [`is_note`].
     ///
     /// # Errors
     /// `text_invalid`, `parameter_missing`, and as [`Fields::text`].
-    pub fn line_required(&mut self, name: &str, most: usize) -> Result<String, Invalid> {
+    pub fn note_required(&mut self, name: &str) -> Result<String, Invalid> {
         self.parsed_required(name, "text_invalid", |text| {
-            let is_line = text.chars().count() <= most && !text.chars().any(char::is_control);
-            is_line.then(|| text.to_owned()).ok_or(())
+            is_note(text).then(|| text.to_owned()).ok_or(())
         })
     }
 
@@ -438,6 +445,16 @@ mod tests {
     fn refused<T: std::fmt::Debug>(result: Result<T, Invalid>) -> (String, &'static str) {
         let invalid = result.unwrap_err();
         (invalid.field, invalid.code)
+    }
+
+    #[test]
+    fn a_note_is_one_line_of_at_most_500_characters() {
+        for good in ["x", " a b ", &"ä".repeat(500)] {
+            assert!(is_note(good), "{good}");
+        }
+        for bad in ["", " ", "a\nb", "a\tb", "\u{7f}", &"a".repeat(501)] {
+            assert!(!is_note(bad), "{bad:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,6 @@ use shared::store::{Amended, Amendment};
 
 use super::{shown, visible};
 
-const REASON_MOST: usize = 500;
 const RACES_MOST: u32 = 8;
 
 struct Item {
@@ -37,7 +36,7 @@ pub async fn amend(
     let amount = fields.parsed_required("amount", "amount_invalid", |text| {
         Money::parse(text, seen.currency)
     })?;
-    let reason = fields.line_required("reason", REASON_MOST)?;
+    let reason = fields.note_required("reason")?;
     let items = items(&mut fields, &seen, amount)?;
     fields.finish()?;
 
