@@ -407,6 +407,32 @@ async fn months_are_closed_in_order_and_by_one_person_where_the_payer_says_so() 
 }
 
 #[tokio::test]
+async fn an_open_month_before_is_seen_by_one_line_of_it() {
+    let world = World::with_shop(START).await;
+    for number in 0..30 {
+        sale(&world, "anna-shoes", &format!("A-{number}"), "10").await;
+    }
+    let off = json!({"four_eyes": "off"});
+    assert_eq!(world.get("payers/house").await.status, 200);
+    assert_eq!(world.patch("payers/house", 1, off).await.status, 200);
+    world.turn_to("2026-08-01T01:00:00Z").await;
+    for step in ["prepare", "approve"] {
+        let path = format!("periods/2026-07/{step}");
+        assert_eq!(world.post(&path, json!({})).await.status, 200);
+    }
+    world.stack.table.clear_calls();
+    let early = world.post("periods/2026-07/close", json!({})).await;
+    assert_eq!(code(&early), (409, "earlier_month_open"));
+    let calls = world.stack.table.calls();
+    let units: Vec<u64> = calls
+        .iter()
+        .filter(|call| call.key_prefix == "E#")
+        .map(|call| call.units_tenths)
+        .collect();
+    assert_eq!(units, [10], "one strongly consistent read of up to 4 KiB");
+}
+
+#[tokio::test]
 async fn whoever_is_not_of_finance_sees_no_report_and_moves_no_payout() {
     let world = World::with_shop(START).await;
     sale(&world, "anna-shoes", "A-1", "50").await;

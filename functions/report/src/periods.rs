@@ -226,10 +226,9 @@ async fn has_entries(app: &App, pocket: &Pocket, before: Month) -> Result<bool, 
         .await
         .map_err(unavailable)?
         .ok_or_else(Problem::unavailable)?;
-    let entries = app
+    let has_any = app
         .store
-        .entries(pocket, affiliate.record.lanes, ..before.first_day())
-        .await
-        .map_err(unavailable)?;
-    Ok(!entries.is_empty())
+        .has_entries_before(pocket, affiliate.record.lanes, before.first_day())
+        .await;
+    has_any.map_err(unavailable)
 }

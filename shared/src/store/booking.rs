@@ -181,6 +181,35 @@ impl Store {
         Ok(entries)
     }
 
+    /// Whether a pocket has a line of a day before this one. Of each lane one line is read.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn has_entries_before(
+        &self,
+        pocket: &Pocket,
+        lanes: u8,
+        day: Date,
+    ) -> Result<bool, StoreError> {
+        for lane in 0..lanes {
+            let answer = self
+                .client
+                .query()
+                .table_name(self.ledger())
+                .key_condition_expression("pk = :pk AND sk < :day")
+                .expression_attribute_values(":pk", text(entries_pk(pocket, lane)))
+                .expression_attribute_values(":day", text(day.to_string()))
+                .consistent_read(true)
+                .limit(1)
+                .send()
+                .await?;
+            if !answer.items().is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Books the legs behind the guards, all or nothing. A leg is booked on the day it becomes
     /// payable, or on `today` if that day is over; a bucket that closed meanwhile sends it on to
     /// the next open day.
