@@ -231,7 +231,8 @@ impl History {
             if rng.u8(0..3) == 0 {
                 // Some work is under way when the day ends, and a run may come at once.
                 times.push(DAY - rng.i64(200..20_000));
-                times.push(DAY + rng.i64(100..90_000));
+                let soon = [3_000, 80_000][rng.usize(0..2)];
+                times.push(DAY + rng.i64(100..soon));
             }
             let at = times.into_iter().map(|time| start + time);
             moments.extend(at.map(|at| Moment {
@@ -255,9 +256,19 @@ impl History {
         self.moments[moment].steps.push(step);
     }
 
-    /// A moment not before this one.
+    /// A moment not before this one; often one about midnight, if there is any.
     fn later(&self, rng: &mut Rng, moment: usize) -> usize {
-        rng.usize(moment..self.moments.len())
+        let about_midnight = |moment: &usize| {
+            let time = self.moments[*moment].at % DAY;
+            time < 90_000 || time > DAY - 90_000
+        };
+        let nights: Vec<usize> = (moment..self.moments.len())
+            .filter(about_midnight)
+            .collect();
+        match rng.choice(&nights) {
+            Some(night) if rng.bool() => *night,
+            _ => rng.usize(moment..self.moments.len()),
+        }
     }
 
     fn sales(&mut self, rng: &mut Rng) {
@@ -270,7 +281,7 @@ impl History {
                 amounts: [amount, amount + rng.i64(1..900)],
             });
             let mut known = Vec::new();
-            let mut from = rng.usize(0..self.moments.len() - 1);
+            let mut from = self.later(rng, 0);
             for _ in 0..[1, 1, 1, 2, 0][rng.usize(0..5)] {
                 let wrong = rng.u8(0..16) == 0;
                 let program = if wrong {
@@ -320,6 +331,9 @@ impl History {
             };
             let moment = self.later(rng, 0);
             self.push(moment, step);
+            if PROGRAMS[self.orders[order].program].is_manual && rng.bool() {
+                self.push(moment, Step::Approve { order, copies: 1 });
+            }
         }
         if PROGRAMS[self.orders[order].program].is_manual {
             for _ in 0..rng.usize(0..3) {
@@ -351,7 +365,7 @@ impl History {
             let at = self.moments[moment].at;
             let is_early = match at % DAY {
                 ..=90_000 => rng.bool(),
-                time => time == HOUR && rng.u8(0..7) != 0,
+                time => time == HOUR && rng.u8(0..4) != 0,
             };
             if is_early {
                 let copies = [1, 1, 2, 3][rng.usize(0..4)];
@@ -367,7 +381,7 @@ impl History {
                 self.push(moment, step);
             }
             // A change is in force at a day's end for sure if it is made far from it.
-            if (6 * HOUR..20 * HOUR).contains(&(at % DAY)) && rng.u8(0..8) == 0 {
+            if (6 * HOUR..20 * HOUR).contains(&(at % DAY)) && rng.u8(0..4) == 0 {
                 let step = Step::Terms {
                     affiliate: rng.usize(0..AFFILIATES),
                     terms: rng.usize(0..TERMS.len()),

@@ -54,6 +54,8 @@ pub struct Seen {
     pub posts: BTreeMap<usize, Vec<Posted>>,
     /// By order and decision: the answers' statuses.
     pub decisions: BTreeMap<(usize, &'static str), Vec<u16>>,
+    /// By order and part: the answers' statuses.
+    pub reversals: BTreeMap<(usize, Option<usize>), Vec<u16>>,
     pub adjustments: BTreeMap<usize, Vec<Answer>>,
     /// What a run of a day said, each time.
     pub runs: Vec<Value>,
@@ -90,7 +92,10 @@ impl People {
                 self.post(order, click, content, at - back).await;
             }
             Step::Reverse { order, part, .. } => {
-                self.reverse(order, part).await;
+                let answer = self.reverse(order, part).await;
+                let mut seen = self.seen.borrow_mut();
+                let key = (order, part.map(|(part, _)| part));
+                seen.reversals.entry(key).or_default().push(answer.status);
             }
             Step::Approve { order, .. } => self.decide(order, "approve").await,
             Step::Reject { order } => self.decide(order, "reject").await,

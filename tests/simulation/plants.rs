@@ -4,10 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use clickledger::embedded::{Embedded, Passing};
 use dynoxide::Database;
 use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// How long a list may miss what a transaction made.
+const FRESH: Duration = Duration::from_secs(30);
 
 /// A bug, and what our code does instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +26,8 @@ pub enum Plant {
     WakesSettledOnly,
     BareAdd,
     TokenOnly,
-    StaleEpoch,
+    ListedOnce,
+    OvertakenIsDone,
     SettledTwice,
     PayoutIdAtRandom,
     NaiveRefund,
@@ -42,7 +48,7 @@ pub enum Plant {
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 27] = [
+    pub const ALL: [(Self, &'static str); 28] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -76,7 +82,14 @@ impl Plant {
             Self::TokenOnly,
             "an order's only guard is the client request token",
         ),
-        (Self::StaleEpoch, "an overtaken run may close and drain"),
+        (
+            Self::ListedOnce,
+            "a day's buckets are not listed again once a minute is over",
+        ),
+        (
+            Self::OvertakenIsDone,
+            "an overtaken run takes what a later one has for settled",
+        ),
         (
             Self::SettledTwice,
             "neither bucket nor account is guarded when a day is settled",
@@ -148,6 +161,7 @@ impl Plant {
             numbers: seed,
             listed: BTreeMap::new(),
             epochs: BTreeMap::new(),
+            fresh: BTreeMap::new(),
         };
         table.meddle(move |passing| match passing {
             Passing::Asked {
@@ -179,6 +193,8 @@ struct Between {
     listed: BTreeMap<(String, String), Value>,
     /// By bucket: the epoch that it was last closed with.
     epochs: BTreeMap<(String, String), Value>,
+    /// Buckets that a transaction made just now: a list may miss them.
+    fresh: BTreeMap<(String, String), Instant>,
 }
 
 impl Between {
@@ -190,10 +206,7 @@ impl Between {
     ) -> Option<Value> {
         if operation == "Query" && request["ConsistentRead"] == true {
             // A page may end anywhere: DynamoDB promises no length.
-            self.numbers = self
-                .numbers
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            self.numbers = next(self.numbers);
             request["Limit"] = json!(2 + (self.numbers >> 33) % 30);
         }
         match operation {
@@ -275,8 +288,6 @@ impl Between {
                     or(to, "(#state = :closed AND epoch = :epoch)")
                 }
                 Plant::TokenOnly if is_conversion || pk.starts_with("E#") => always(to),
-                Plant::StaleEpoch if is_close => or(to, "#state = :closed"),
-                Plant::StaleEpoch if is_drain => or(to, "#state = :closed"),
                 Plant::SettledTwice if is_drain || pk.starts_with("A#") => always(to),
                 Plant::SettledTwice
                     if function == "payout" && (pk.starts_with("P#") || pk.starts_with("E#")) =>
@@ -413,7 +424,37 @@ impl Between {
         found.map_or(Value::Null, |mut found| found["Item"].take())
     }
 
+    /// A list is read committed only: what a transaction wrote may show item by item. How long
+    /// that takes is promised nowhere; a second listing after a minute must do.
+    fn hide_fresh(&mut self, answer: &mut Value) {
+        let numbers = &mut self.numbers;
+        let fresh = &self.fresh;
+        if let Some(items) = answer["Items"].as_array_mut() {
+            items.retain(|item| {
+                let key = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
+                let made = fresh.get(&(key("pk"), key("sk")));
+                *numbers = next(*numbers);
+                made.is_none_or(|made| {
+                    made.elapsed() > FRESH || (*numbers >> 33).is_multiple_of(2)
+                })
+            });
+        }
+    }
+
     fn answered(&mut self, operation: &'static str, request: &Value, answer: &mut Value) {
+        if operation == "TransactWriteItems" && answer["__type"].is_null() {
+            for member in request["TransactItems"].as_array().into_iter().flatten() {
+                let at = inner(member);
+                if kind(member) == "Put" && pk(at).starts_with("B#") && sk(at) != "!GATE" {
+                    self.fresh
+                        .insert((pk(at).to_owned(), sk(at).to_owned()), Instant::now());
+                }
+            }
+        }
+        let of = request["ExpressionAttributeValues"][":pk"]["S"].as_str();
+        if operation == "Query" && of.is_some_and(|pk| pk.starts_with("B#")) {
+            self.hide_fresh(answer);
+        }
         let Some(plant) = self.plant else {
             return;
         };
@@ -462,6 +503,26 @@ impl Between {
                     answer.remove("LastEvaluatedKey");
                 }
             }
+            Plant::OvertakenIsDone
+                if answer["CancellationReasons"][0]["Code"] == "ConditionalCheckFailed" =>
+            {
+                let at = inner(&request["TransactItems"][0]);
+                if pk(at).starts_with("B#") && expression(at).contains(":closed, epoch") {
+                    self.listed
+                        .insert((pk(at).to_owned(), sk(at).to_owned()), Value::Null);
+                }
+            }
+            Plant::ListedOnce if operation == "UpdateItem" && pk(request).starts_with("RUN#") => {
+                if answer["Attributes"]["gates_closed_at"].is_object() {
+                    answer["Attributes"]["gates_closed_at"] = json!({"S": "2026-01-01T00:00:00Z"});
+                }
+            }
+            Plant::OvertakenIsDone if operation == "GetItem" => {
+                let key = (pk(request).to_owned(), sk(request).to_owned());
+                if self.listed.remove(&key).is_some() {
+                    answer["Item"]["state"] = json!({"S": "drained"});
+                }
+            }
             Plant::ConflictAsRefusal => {
                 for reason in answer["CancellationReasons"]
                     .as_array_mut()
@@ -476,6 +537,13 @@ impl Between {
             _ => {}
         }
     }
+}
+
+/// The next of a row of numbers that look like chance.
+fn next(number: u64) -> u64 {
+    number
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1)
 }
 
 fn kind(member: &Value) -> &str {

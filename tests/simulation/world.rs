@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use shared::app::{App, Keys};
 use shared::http_types::{Request, Response};
 use shared::keys::KeyRing;
-use shared::lambda::Schedule;
+use shared::lambda::{Schedule, Watch};
 use shared::rights::{ApiKey, KeyText};
 use shared::store::{Audit, Store};
 use tokio::time::Instant;
@@ -35,6 +35,8 @@ const SKEW: i64 = 2 * SECOND;
 pub const TIMEOUT: Duration = Duration::from_secs(900);
 /// How often a delivery is repeated before the world counts as stuck.
 const REPEATS_MOST: u32 = 400;
+/// As on AWS: how long after its gates closed a day's buckets are listed again.
+const SECOND_LISTING: Duration = Duration::from_secs(60);
 const INSTANCES: usize = 2;
 /// How long people and servers are given for what they do in a moment.
 const MOMENT: Duration = Duration::from_secs(60);
@@ -247,6 +249,7 @@ impl World {
             public_url: "https://go.example".to_owned(),
             fallback_url: None,
             is_one_machine: false,
+            second_listing_after: SECOND_LISTING,
         };
         let skew = if self.is_rough.get() {
             self.count(Trouble::Skewed);
@@ -388,7 +391,9 @@ impl World {
                     .await
             }
             Function::Payout => {
-                self.live(function, payout::handle(&instance.app, request))
+                let clock = self.clock(instance.skew);
+                let watch = watch(&clock, now);
+                self.live(function, payout::handle(&instance.app, request, watch))
                     .await
             }
             Function::Report => {
@@ -405,12 +410,20 @@ impl World {
     /// The schedule's event, for the day before. None: it failed, or nobody heard.
     pub async fn fire(&self) -> Option<Value> {
         let instance = self.instance(Function::Payout);
+        let now = instant(self.millis() + instance.skew);
         let schedule = Schedule {
             day: None,
             scheduled_time: self.now(),
         };
-        let run = payout::scheduled(&instance.app, &schedule);
+        let clock = self.clock(instance.skew);
+        let run = payout::scheduled(&instance.app, &schedule, watch(&clock, now));
         self.live(Function::Payout, run).await.and_then(Result::ok)
+    }
+
+    /// A clock that is off by so much; good until time jumps.
+    fn clock(&self, skew: i64) -> impl Fn() -> Timestamp + Sync + use<> {
+        let (at, since) = self.moment.get();
+        move || instant(at + skew + i64::try_from(since.elapsed().as_millis()).unwrap_or(0))
     }
 
     /// The same request again and again until it is answered for good.
@@ -457,6 +470,11 @@ impl World {
     pub fn store(&self) -> Store {
         Store::new(self.table.client("check"), tables::names())
     }
+}
+
+fn watch(clock: &(dyn Fn() -> Timestamp + Sync), now: Timestamp) -> Watch<'_> {
+    let deadline = now.checked_add(TIMEOUT).expect("a world's time is near ours");
+    Watch { clock, deadline }
 }
 
 pub fn function_of(path: &str) -> Function {
