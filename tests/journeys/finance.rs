@@ -122,6 +122,11 @@ async fn a_payout_is_sent_arrives_comes_back_and_is_paid_again() {
         (balance["paid"].as_str(), balance["in_payout"].as_str()),
         (Some("0.00"), Some("8.00"))
     );
+    // Somebody who thinks that it is still to be sent must not send it a second time.
+    let second = world
+        .post(&step("sent"), json!({"reference": "bank 18"}))
+        .await;
+    assert_eq!(code(&second), (409, "payout_state"));
     assert_eq!(world.post(&step("settled"), json!({})).await.status, 200);
 
     let back = json!({"reason": "account closed"});

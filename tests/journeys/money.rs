@@ -251,6 +251,30 @@ async fn details_that_come_late_set_free_what_was_carried() {
     assert_eq!(world.balance("anna").await["in_payout"], "10.00");
 }
 
+/// The details come while the run that brings the money is still to be made.
+#[tokio::test]
+async fn details_that_come_before_a_late_run_set_free_what_it_carries() {
+    let world = World::with_shop(START).await;
+    let none = json!({"payout": null});
+    assert_eq!(world.patch("affiliates/anna", 1, none).await.status, 200);
+    let click_id = world.click("anna-shoes").await;
+    world
+        .postback(json!({"click_id": click_id, "order_id": "A-1", "amount": "100"}))
+        .await;
+    // Half an hour after midnight: the run is due at one.
+    let day = &START[..10];
+    let next: jiff::civil::Date = day.parse().unwrap();
+    let next = next.tomorrow().unwrap();
+    world.turn_to(&format!("{next}T00:30:00Z")).await;
+    let details = json!({"payout": {"currency": "EUR", "method": "manual", "schedule": "daily"}});
+    assert_eq!(world.patch("affiliates/anna", 2, details).await.status, 200);
+    world.turn_to(&format!("{next}T02:00:00Z")).await;
+    assert_eq!(world.balance("anna").await["payable"], "10.00");
+    let day_after = next.tomorrow().unwrap();
+    world.turn_to(&format!("{day_after}T02:00:00Z")).await;
+    assert_eq!(world.balance("anna").await["in_payout"], "10.00");
+}
+
 /// A hundred tasks, four threads, one barrier, and one answer in ten lost after the write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_posts_at_once_pay_once() {

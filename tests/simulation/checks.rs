@@ -140,9 +140,7 @@ async fn runs_say_the_same(people: &People) {
 fn objection(people: &People, order: usize, click: &Click, at: i64) -> Option<&'static str> {
     let program = &PROGRAMS[people.history.orders[order].program];
     let age = at - click.at;
-    if PROGRAMS[click.program].merchant != program.merchant {
-        Some("program_mismatch")
-    } else if PROGRAMS[click.program].id != program.id {
+    if PROGRAMS[click.program].id != program.id {
         Some("program_mismatch")
     } else if !click.is_human {
         Some("invalid_traffic")

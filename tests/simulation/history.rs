@@ -80,7 +80,7 @@ pub const PROGRAMS: [Program; 4] = [
         commission: Commission::Flat(150),
         rounding: "half_even",
         hold_days: 2,
-        is_manual: false,
+        is_manual: true,
         window: "12h",
         window_ms: 12 * HOUR,
     },
@@ -214,6 +214,8 @@ pub struct History {
     pub seed: u64,
     /// How rough the network is, in thousandths of calls for each kind of fault.
     pub roughness: u16,
+    /// Whether most of it happens about midnight.
+    pub is_nightly: bool,
     pub orders: Vec<Order>,
     pub terms: Vec<usize>,
     pub moments: Vec<Moment>,
@@ -224,11 +226,16 @@ impl History {
         let mut rng = Rng::with_seed(seed);
         let first = FRIDAY + DAY * rng.i64(0..3);
         let days = rng.i64(3..5);
+        let is_nightly = rng.u8(0..3) == 0;
         let mut moments = Vec::new();
         for day in 0..days {
             let start = first + day * DAY;
-            let mut times = vec![HOUR, HOUR * rng.i64(6..12), HOUR * rng.i64(12..22)];
-            if rng.u8(0..3) == 0 {
+            let mut times = vec![
+                HOUR,
+                HOUR * rng.i64(6..12) + rng.i64(0..2),
+                HOUR * rng.i64(12..22) + rng.i64(0..2),
+            ];
+            if is_nightly || rng.u8(0..6) == 0 {
                 // Some work is under way when the day ends, and a run may come at once.
                 times.push(DAY - rng.i64(200..20_000));
                 let soon = [3_000, 80_000][rng.usize(0..2)];
@@ -243,6 +250,7 @@ impl History {
         let mut history = Self {
             seed,
             roughness: [0, 8, 20, 40, 60][rng.usize(0..5)],
+            is_nightly,
             orders: Vec::new(),
             terms: (0..AFFILIATES).map(|_| rng.usize(0..TERMS.len())).collect(),
             moments,
@@ -260,13 +268,13 @@ impl History {
     fn later(&self, rng: &mut Rng, moment: usize) -> usize {
         let about_midnight = |moment: &usize| {
             let time = self.moments[*moment].at % DAY;
-            time < 90_000 || time > DAY - 90_000
+            !(90_000..DAY - 90_000).contains(&time)
         };
         let nights: Vec<usize> = (moment..self.moments.len())
             .filter(about_midnight)
             .collect();
         match rng.choice(&nights) {
-            Some(night) if rng.bool() => *night,
+            Some(night) if self.is_nightly && rng.u8(0..8) != 0 => *night,
             _ => rng.usize(moment..self.moments.len()),
         }
     }
@@ -315,12 +323,12 @@ impl History {
                 self.push(from, step);
                 from = self.later(rng, from);
             }
-            self.afterwards(rng, order, amount);
+            self.afterwards(rng, order, amount, from);
         }
     }
 
     /// What is taken back, approved, rejected: at any time, also before the sale is known.
-    fn afterwards(&mut self, rng: &mut Rng, order: usize, amount: i64) {
+    fn afterwards(&mut self, rng: &mut Rng, order: usize, amount: i64, from: usize) {
         for part in 0..[0, 0, 1, 2, 3][rng.usize(0..5)] {
             let taken = rng.i64(1..=(amount * 2 / 3).max(1));
             let is_whole = rng.u8(0..5) == 0;
@@ -329,7 +337,8 @@ impl History {
                 part: (!is_whole).then_some((part, taken)),
                 copies: [1, 1, 2][rng.usize(0..3)],
             };
-            let moment = self.later(rng, 0);
+            let after = if rng.bool() { from } else { 0 };
+            let moment = self.later(rng, after);
             self.push(moment, step);
             if PROGRAMS[self.orders[order].program].is_manual && rng.bool() {
                 self.push(moment, Step::Approve { order, copies: 1 });
@@ -364,24 +373,24 @@ impl History {
         for moment in 0..self.moments.len() {
             let at = self.moments[moment].at;
             let is_early = match at % DAY {
-                ..=90_000 => rng.bool(),
+                ..=90_000 => self.is_nightly || rng.bool(),
                 time => time == HOUR && rng.u8(0..4) != 0,
             };
             if is_early {
-                let copies = [1, 1, 2, 3][rng.usize(0..4)];
+                let copies = [1, 2, 2, 3][rng.usize(0..4)];
                 self.push(moment, Step::Run { copies });
             } else if rng.u8(0..9) == 0 {
                 self.push(moment, Step::Run { copies: 1 });
             }
-            if rng.u8(0..5) == 0 {
+            if rng.u8(0..4) == 0 {
                 let step = Step::Bank {
                     seed: rng.u64(..),
-                    tellers: rng.usize(1..3),
+                    tellers: rng.usize(1..4),
                 };
                 self.push(moment, step);
             }
             // A change is in force at a day's end for sure if it is made far from it.
-            if (6 * HOUR..20 * HOUR).contains(&(at % DAY)) && rng.u8(0..4) == 0 {
+            if (6 * HOUR..20 * HOUR).contains(&(at % DAY)) && rng.u8(0..3) == 0 {
                 let step = Step::Terms {
                     affiliate: rng.usize(0..AFFILIATES),
                     terms: rng.usize(0..TERMS.len()),

@@ -44,6 +44,9 @@ struct Options {
     /// Plant bugs, one after the other, and see each noticed
     #[arg(long)]
     plants: bool,
+    /// Also the bugs that take thousands of worlds to be met
+    #[arg(long, requires = "plants")]
+    rare: bool,
     /// One bug only
     #[arg(long, value_name = "NAME", requires = "plants")]
     plant: Option<String>,
@@ -97,7 +100,9 @@ async fn world(history: &History, plant: Option<Plant>) -> Outcome {
                 number += 1;
                 let (people, step, at) = (Rc::clone(&people), step.clone(), moment.at);
                 tasks.spawn_local(async move {
-                    people.world.pause(Duration::from_millis(80)).await;
+                    // Some begin all at once, some one after the other.
+                    let spread = if at % 2 == 0 { 10 } else { 300 };
+                    people.world.pause(Duration::from_millis(spread)).await;
                     Box::pin(people.take(step, at, number)).await;
                 });
             }
@@ -280,7 +285,12 @@ fn plants(options: &Options) -> bool {
     let mut all_noticed = true;
     for (plant, what) in Plant::ALL {
         let name = format!("{plant:?}");
-        if options.plant.as_ref().is_some_and(|only| *only != name) {
+        let is_left_out = match &options.plant {
+            Some(only) => *only != name,
+            None => plant.is_rare() && !options.rare,
+        };
+        if is_left_out {
+            println!("{name:<24} left out: {what}");
             continue;
         }
         let (mut lived, mut noticed) = (0, None);

@@ -27,7 +27,6 @@ pub enum Plant {
     BareAdd,
     TokenOnly,
     ListedOnce,
-    OvertakenIsDone,
     SettledTwice,
     PayoutIdAtRandom,
     NaiveRefund,
@@ -48,7 +47,7 @@ pub enum Plant {
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 28] = [
+    pub const ALL: [(Self, &'static str); 27] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -85,10 +84,6 @@ impl Plant {
         (
             Self::ListedOnce,
             "a day's buckets are not listed again once a minute is over",
-        ),
-        (
-            Self::OvertakenIsDone,
-            "an overtaken run takes what a later one has for settled",
         ),
         (
             Self::SettledTwice,
@@ -150,6 +145,11 @@ impl Plant {
             "a reversal without its sale is told 404 and forgotten",
         ),
     ];
+
+    /// Whether it takes thousands of worlds to meet the hour in which it matters.
+    pub fn is_rare(self) -> bool {
+        self == Self::WakesSettledOnly
+    }
 
     /// Stands between functions and table from here on.
     pub fn put_into(plant: Option<Self>, table: &Embedded, today: Arc<AtomicI64>, seed: u64) {
@@ -307,9 +307,10 @@ impl Between {
                     always(to)
                 }
                 Plant::ApprovalWithoutVersion
-                    if is_conversion && asks_version && function == "console" =>
+                    if function == "console"
+                        && (is_conversion && asks_version || pk.starts_with("M#")) =>
                 {
-                    always(to)
+                    always(to);
                 }
                 Plant::CreditWithoutVersion
                     if is_conversion && asks_version && function == "postback" =>
@@ -434,9 +435,7 @@ impl Between {
                 let key = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
                 let made = fresh.get(&(key("pk"), key("sk")));
                 *numbers = next(*numbers);
-                made.is_none_or(|made| {
-                    made.elapsed() > FRESH || (*numbers >> 33).is_multiple_of(2)
-                })
+                made.is_none_or(|made| made.elapsed() > FRESH || (*numbers >> 33).is_multiple_of(2))
             });
         }
     }
@@ -503,25 +502,12 @@ impl Between {
                     answer.remove("LastEvaluatedKey");
                 }
             }
-            Plant::OvertakenIsDone
-                if answer["CancellationReasons"][0]["Code"] == "ConditionalCheckFailed" =>
+            Plant::ListedOnce
+                if operation == "UpdateItem"
+                    && pk(request).starts_with("RUN#")
+                    && answer["Attributes"]["gates_closed_at"].is_object() =>
             {
-                let at = inner(&request["TransactItems"][0]);
-                if pk(at).starts_with("B#") && expression(at).contains(":closed, epoch") {
-                    self.listed
-                        .insert((pk(at).to_owned(), sk(at).to_owned()), Value::Null);
-                }
-            }
-            Plant::ListedOnce if operation == "UpdateItem" && pk(request).starts_with("RUN#") => {
-                if answer["Attributes"]["gates_closed_at"].is_object() {
-                    answer["Attributes"]["gates_closed_at"] = json!({"S": "2026-01-01T00:00:00Z"});
-                }
-            }
-            Plant::OvertakenIsDone if operation == "GetItem" => {
-                let key = (pk(request).to_owned(), sk(request).to_owned());
-                if self.listed.remove(&key).is_some() {
-                    answer["Item"]["state"] = json!({"S": "drained"});
-                }
+                answer["Attributes"]["gates_closed_at"] = json!({"S": "2026-01-01T00:00:00Z"});
             }
             Plant::ConflictAsRefusal => {
                 for reason in answer["CancellationReasons"]

@@ -38,6 +38,8 @@ const REPEATS_MOST: u32 = 400;
 /// As on AWS: how long after its gates closed a day's buckets are listed again.
 const SECOND_LISTING: Duration = Duration::from_secs(60);
 const INSTANCES: usize = 2;
+/// Of a call to the table.
+const LATENCY_MS: u64 = 4;
 /// How long people and servers are given for what they do in a moment.
 const MOMENT: Duration = Duration::from_secs(60);
 
@@ -149,13 +151,13 @@ impl World {
         };
         world.cast(history).await;
         Plant::put_into(plant, &world.table, Arc::clone(&world.today), history.seed);
-        let mut faults = Faults::seeded(history.seed);
+        let mut faults = Faults::seeded(history.seed).with_latency(LATENCY_MS);
         if history.roughness > 0 {
             for kind in Faults::KINDS {
                 // There are few reads that may lag, and few writes that may conflict.
                 let often = match kind {
                     Fault::Stale => 8,
-                    Fault::Conflict | Fault::AppliedLater => 2,
+                    Fault::Conflict | Fault::AppliedLater | Fault::Delayed => 2,
                     _ => 1,
                 };
                 faults = faults.with(kind, history.roughness * often);
@@ -473,7 +475,9 @@ impl World {
 }
 
 fn watch(clock: &(dyn Fn() -> Timestamp + Sync), now: Timestamp) -> Watch<'_> {
-    let deadline = now.checked_add(TIMEOUT).expect("a world's time is near ours");
+    let deadline = now
+        .checked_add(TIMEOUT)
+        .expect("a world's time is near ours");
     Watch { clock, deadline }
 }
 

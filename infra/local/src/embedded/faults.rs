@@ -40,6 +40,7 @@ pub enum Fault {
 pub struct Faults {
     seed: u64,
     per_mille: BTreeMap<Fault, u16>,
+    latency_ms: u64,
 }
 
 impl Faults {
@@ -54,6 +55,12 @@ impl Faults {
             seed,
             ..Faults::default()
         }
+    }
+
+    /// Every call takes up to so many milliseconds of the runtime's time.
+    pub fn with_latency(mut self, most_ms: u64) -> Faults {
+        self.latency_ms = most_ms;
+        self
     }
 
     /// All kinds.
@@ -157,7 +164,7 @@ impl Network {
             }
             _ => self.trouble(number, operation, request),
         };
-        let wait = self.waits.take();
+        let wait = self.waits.take().or_else(|| self.latency());
         Plan {
             repeats: if self.down {
                 Vec::new()
@@ -233,6 +240,11 @@ impl Network {
     fn due(&mut self, number: u64) -> Vec<Request> {
         let due = self.late.extract_if(.., |(due, _)| *due <= number);
         due.map(|(_, request)| request).collect()
+    }
+
+    fn latency(&mut self) -> Option<Duration> {
+        let most = self.faults.latency_ms;
+        (most > 0).then(|| Duration::from_millis(self.random() % (most + 1)))
     }
 
     fn extra_yields(&mut self) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, ConditionCheck, KeySchemaElement, KeyType,
@@ -176,6 +177,66 @@ async fn a_late_repeat_is_answered_now_and_lands_again_later() {
         item(&client, "A#2").await;
     }
     assert_eq!(times(&client, "A#1").await, 2);
+}
+
+#[tokio::test]
+async fn a_write_may_be_reported_lost_and_be_applied_later() {
+    let embedded = Embedded::in_memory();
+    let client = with_table(&embedded).await;
+    embedded.set_faults(Faults::seeded(7).with(Fault::AppliedLater, 1000));
+    count_up(&client, "A#1").await.unwrap_err();
+    embedded.set_faults(Faults::none());
+    let soon = times(&client, "A#1").await;
+    embedded.arrive();
+    assert_eq!((soon, times(&client, "A#1").await), (0, 3));
+}
+
+#[tokio::test]
+async fn a_read_that_may_lag_says_what_was_so_before_and_a_consistent_one_never() {
+    let embedded = Embedded::in_memory();
+    let client = with_table(&embedded).await;
+    let read = async || {
+        let get = client
+            .get_item()
+            .table_name("core")
+            .set_key(Some(key("A#1")));
+        get.send().await.unwrap().item.is_some()
+    };
+    // Nothing is remembered yet, so a lag shows nothing.
+    put_one(&client, "A#1").await.unwrap();
+    embedded.set_faults(Faults::seeded(7).with(Fault::Stale, 1000));
+    assert!(!read().await);
+    assert!(item(&client, "A#1").await.is_some());
+    embedded.set_faults(Faults::seeded(7).with(Fault::Stale, 0));
+    assert!(read().await);
+    embedded.set_faults(Faults::seeded(7).with(Fault::Stale, 1000));
+    assert!(read().await);
+}
+
+#[tokio::test]
+async fn a_call_may_be_changed_on_its_way_and_so_may_its_answer() {
+    let embedded = Embedded::in_memory();
+    let client = with_table(&embedded).await;
+    embedded.meddle(|passing| match passing {
+        Passing::Asked { request, .. } if request["Key"]["pk"]["S"] == "A#0" => {
+            Some(json!({"Item": {"pk": {"S": "nobody was asked"}}}))
+        }
+        Passing::Asked { request, .. } => {
+            request["Item"]["sk"] = json!({"S": "CUR"});
+            None
+        }
+        Passing::Answered { .. } => None,
+    });
+    let said = item(&client, "A#0").await.unwrap();
+    assert_eq!(said["pk"].as_s().unwrap(), "nobody was asked");
+    put_one(&client, "A#1").await.unwrap();
+    embedded.meddle(|passing| {
+        if let Passing::Answered { answer, .. } = passing {
+            answer["Item"]["seen"] = json!({"BOOL": true});
+        }
+        None
+    });
+    assert!(item(&client, "A#1").await.unwrap().contains_key("seen"));
 }
 
 #[tokio::test]
