@@ -226,7 +226,7 @@ impl History {
         let mut rng = Rng::with_seed(seed);
         let first = FRIDAY + DAY * rng.i64(0..3);
         let days = rng.i64(3..5);
-        let is_nightly = rng.u8(0..3) == 0;
+        let is_nightly = rng.bool();
         let mut moments = Vec::new();
         for day in 0..days {
             let start = first + day * DAY;
@@ -307,6 +307,9 @@ impl History {
                 known.push(clicks);
                 clicks += 1;
             }
+            if self.is_nightly {
+                from = self.later(rng, from);
+            }
             for post in 0..[1, 1, 2, 3][rng.usize(0..4)] {
                 let click = if rng.u8(0..6) == 0 {
                     None
@@ -385,7 +388,7 @@ impl History {
             if rng.u8(0..4) == 0 {
                 let step = Step::Bank {
                     seed: rng.u64(..),
-                    tellers: rng.usize(1..4),
+                    tellers: rng.usize(2..4),
                 };
                 self.push(moment, step);
             }
