@@ -159,6 +159,8 @@ pub struct Conversion {
     pub facts: Value,
     /// The candidates, the rule and its arithmetic.
     pub why: Value,
+    /// What its sender was told first, kept since the first change after it.
+    pub said: Option<Value>,
 }
 
 impl Conversion {
@@ -215,6 +217,9 @@ impl Conversion {
     /// What a sender is told, the first time and every time after.
     #[must_use]
     pub fn answer(&self) -> Value {
+        if let Some(said) = &self.said {
+            return said.clone();
+        }
         let commissions: Vec<Value> = self
             .credits
             .iter()

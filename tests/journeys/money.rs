@@ -602,6 +602,63 @@ async fn an_order_is_amended_up_and_down_at_the_terms_it_was_made_under() {
     );
 }
 
+/// A shop that asks again gets the first answer again, whatever was decided and taken back since;
+/// and whoever decided is named in the log of changes, with the reason.
+#[tokio::test]
+async fn the_first_answer_is_repeated_for_ever_and_decisions_are_logged() {
+    let world = World::with_shop(START).await;
+    let manual = json!({"approval": "manual"});
+    assert_eq!(world.patch("programs/shoes", 1, manual).await.status, 200);
+    let click_id = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "100"});
+    let mut first = world.postback(sale.clone()).await;
+    assert_eq!(first.body["status"], "pending");
+    first.body["result"] = json!("recorded_before");
+
+    let id = first.body["conversion"].as_str().unwrap();
+    let step = |word: &str| format!("conversions/{id}/{word}");
+    for (word, body) in [
+        ("reject", json!({"reason": "looks odd"})),
+        ("reopen", json!({"reason": "is fine"})),
+        ("approve", json!({})),
+        (
+            "amend",
+            json!({"id": "m", "amount": "50", "reason": "half came back"}),
+        ),
+    ] {
+        let done = world.post(&step(word), body).await;
+        assert_eq!(done.status, 200, "{word}: {done:?}");
+        assert_eq!(world.postback(sale.clone()).await, first, "{word}");
+    }
+    world.reversal(json!({"order_id": "A-1"})).await;
+    assert_eq!(world.postback(sale.clone()).await, first);
+
+    let client = world.stack.table.client("setup");
+    let core = clickledger::tables::names().core;
+    let lines = client.scan().table_name(core).send().await.unwrap();
+    let mut logged: Vec<String> = lines
+        .items
+        .unwrap()
+        .iter()
+        .filter(|item| item["pk"].as_s().unwrap().starts_with("AUDIT#"))
+        .filter(|item| item["about"].as_s().unwrap().contains("A-1"))
+        .map(|item| {
+            let reason = item.get("reason").map_or("", |text| text.as_s().unwrap());
+            format!("{} {reason}", item["what"].as_s().unwrap())
+        })
+        .collect();
+    logged.sort();
+    assert_eq!(
+        logged,
+        [
+            "amend conversion half came back",
+            "approve conversion ",
+            "reject conversion looks odd",
+            "reopen conversion is fine",
+        ]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_refund_and_its_sale_that_arrive_at_once_always_meet() {
     let world = Arc::new(World::with_shop(START).await);

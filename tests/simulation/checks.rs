@@ -151,6 +151,24 @@ fn objection(people: &People, order: usize, click: &Click, at: i64) -> Option<&'
     }
 }
 
+/// Whoever posts an order again is told what was said first, once when nobody was credited and
+/// once for good.
+fn told_the_same(people: &People, order: usize, posts: &[Posted]) {
+    let mut said: BTreeMap<bool, Value> = BTreeMap::new();
+    for posted in posts.iter().filter(|posted| posted.answer.status == 200) {
+        let body = &posted.answer.body;
+        let told = json!([body["conversion"], body["status"], body["commissions"]]);
+        let first = said
+            .entry(body["status"] == "unattributed")
+            .or_insert_with(|| told.clone());
+        if *first != told {
+            people
+                .world
+                .wrong("one answer", format!("o{order}: {first}, then {told}"));
+        }
+    }
+}
+
 async fn order_is_credited_once(
     people: &People,
     order: usize,
@@ -189,6 +207,7 @@ async fn order_is_credited_once(
         return;
     };
 
+    told_the_same(people, order, &posts);
     let mut earning = BTreeSet::new();
     let mut created = [0, 0];
     for posted in &posts {

@@ -9,7 +9,7 @@ use shared::conversion::{Conversion, OrderKey, Status};
 use shared::http_types::{Fields, Page, Problem, Request, Response};
 use shared::ids::{AffiliateId, MerchantId};
 use shared::rights::{Action, Caller, Subject};
-use shared::store::{ConversionsOf, Moved};
+use shared::store::{Audit, ConversionsOf, Moved};
 
 pub async fn serve(
     app: &App,
@@ -200,10 +200,13 @@ async fn decide(
     } else {
         Fields::from_json(&request.body)?
     };
-    if decision != "approve" {
-        fields.note_required("reason")?;
-    }
+    let reason = if decision == "approve" {
+        None
+    } else {
+        Some(fields.note_required("reason")?)
+    };
     fields.finish()?;
+    let audit = Audit::by(caller, format!("{decision} conversion"), reason);
     let (from, to) = match decision {
         "approve" => (Status::Pending, Status::Approved),
         "reject" => (Status::Pending, Status::Rejected),
@@ -223,7 +226,10 @@ async fn decide(
             };
             return Err(Problem::conflict(code));
         }
-        let moved = app.store.decide_conversion(&seen, to, request.now).await;
+        let moved = app
+            .store
+            .decide_conversion(&seen, to, request.now, &audit)
+            .await;
         match moved.map_err(unavailable)? {
             Moved::Done(done) => {
                 return Ok(Response::json(StatusCode::OK, &shown(&done, caller)));

@@ -252,6 +252,7 @@ async fn judge(
         ver: 1,
         facts: json!({"customer": claim.customer.map(Customer::as_str), "meta": claim.meta}),
         why: json!({}),
+        said: None,
     };
     if claim.is_test || named.as_ref().is_some_and(|named| named.click.is_test()) {
         conversion.status = Status::Test;

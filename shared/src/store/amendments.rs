@@ -6,7 +6,7 @@ use super::booking::{AMENDMENT, Booked};
 use super::conversions::{leg, partition};
 use super::schema::escaped;
 use super::transaction::Write;
-use super::{Key, Row, Store, StoreError};
+use super::{Audit, Key, Row, Store, StoreError};
 use crate::conversion::{Conversion, Status};
 use crate::ledger::{Kind, Leg};
 use crate::money::Money;
@@ -72,6 +72,7 @@ impl Store {
         seen: &Conversion,
         amendment: &Amendment,
         now: Timestamp,
+        audit: &Audit,
     ) -> Result<Amended, StoreError> {
         let mut next = seen.clone();
         next.amount = Some(amendment.amount);
@@ -101,6 +102,7 @@ impl Store {
             let table = self.core();
             let mut guards = vec![Write::Add { table, row }];
             guards.extend(self.changed(seen, &next, now));
+            guards.push(self.audited(audit, seen, next.ver, now));
             guards
         };
         match self.book(guards, &legs, day_of(now)).await? {

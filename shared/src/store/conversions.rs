@@ -5,10 +5,10 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::booking::Booked;
-use super::records::Index;
+use super::records::{Index, audit_row};
 use super::schema::escaped;
 use super::transaction::{Outcome, Write, number};
-use super::{Damaged, Key, Row, Store, StoreError};
+use super::{Audit, Damaged, Key, Row, Store, StoreError};
 use crate::conversion::{Conversion, Credit, OrderKey, Status};
 use crate::http_types::{Cursor, Page, parse_day, parse_instant};
 use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
@@ -86,6 +86,7 @@ fn write(conversion: &Conversion) -> Row {
         Some(amount) => row.number("amount", amount.minor()),
         None => row,
     };
+    let row = row.text_if("said", conversion.said.as_ref().map(Value::to_string));
     let order = format!(
         "{:013}#{}",
         conversion.recorded_at.as_millisecond(),
@@ -171,6 +172,7 @@ pub(super) fn read(row: &Row) -> Result<Conversion, Damaged> {
         ver: row.get_number("ver")?,
         facts: row.get_json("facts")?,
         why: row.get_json("why")?,
+        said: row.parsed_if("said", |text| serde_json::from_str(text))?,
     })
 }
 
@@ -270,12 +272,31 @@ impl Store {
     ) -> Vec<Write> {
         let mut writes = vec![Write::Replace {
             table: self.core(),
-            row: write(next),
+            row: write(&Conversion {
+                said: Some(seen.answer()),
+                ..next.clone()
+            }),
             condition: "ver = :seen".to_owned(),
             values: vec![(":seen".into(), number(seen.ver))],
         }];
         writes.extend(self.unapproved(Some(seen), next, now));
         writes
+    }
+
+    /// The line of who changed a conversion, and why.
+    pub(super) fn audited(
+        &self,
+        audit: &Audit,
+        seen: &Conversion,
+        ver: i64,
+        now: Timestamp,
+    ) -> Write {
+        let about = conversion_key(&seen.key);
+        let about = Key::new(format!("{}#{}", about.pk, about.sk), "CUR");
+        Write::Add {
+            table: self.core(),
+            row: audit_row(audit, now, &about, ver.unsigned_abs()),
+        }
     }
 
     /// The conversion of an order, as it is now.
@@ -419,6 +440,7 @@ impl Store {
         seen: &Conversion,
         status: Status,
         now: Timestamp,
+        audit: &Audit,
     ) -> Result<Moved, StoreError> {
         let mut next = seen.clone();
         next.status = status;
@@ -441,7 +463,11 @@ impl Store {
             }
             booked
         };
-        let guards = |days: &[Date]| self.changed(seen, &with_days(days), now);
+        let guards = |days: &[Date]| {
+            let mut guards = self.changed(seen, &with_days(days), now);
+            guards.push(self.audited(audit, seen, next.ver, now));
+            guards
+        };
         match self.book(guards, &legs, day_of(now)).await? {
             Booked::Done(days) => Ok(Moved::Done(Box::new(with_days(&days)))),
             Booked::Guarded(..) => Ok(Moved::Raced),

@@ -9,7 +9,7 @@ use shared::http_types::{Fields, Problem, Request, Response};
 use shared::money::Money;
 use shared::rights::{Action, Caller};
 use shared::setup::Program;
-use shared::store::{Amended, Amendment};
+use shared::store::{Amended, Amendment, Audit};
 
 use super::{shown, visible};
 
@@ -57,7 +57,11 @@ pub async fn amend(
                     commissions: rated(app, &seen, amount, &items).await?,
                     reason: reason.clone(),
                 };
-                let amended = app.store.amend(&seen, &amendment, request.now).await;
+                let audit = Audit::by(caller, "amend conversion", Some(reason.clone()));
+                let amended = app
+                    .store
+                    .amend(&seen, &amendment, request.now, &audit)
+                    .await;
                 amended.map_err(unavailable)?
             }
         };
