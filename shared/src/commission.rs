@@ -16,6 +16,7 @@ use crate::money::{Currency, Money, Percent, Rounding};
 
 pub use condition::Customer;
 use condition::Facts;
+pub(crate) use condition::folded_code;
 use index::Index;
 use rule::Pay;
 pub use rule::Rule;

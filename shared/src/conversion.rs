@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::attribution::part_of;
 use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
 use crate::money::{Currency, Money, Rounding};
 
@@ -126,6 +127,8 @@ pub struct Credit {
     pub affiliate: AffiliateId,
     pub affiliate_version: u64,
     pub group: Option<String>,
+    /// The visitor's, which rules may ask for; none where it is not known.
+    pub country: Option<String>,
     /// Before anything was taken back.
     pub commission: Money,
     pub lane: u8,
@@ -151,11 +154,15 @@ pub struct Conversion {
     pub occurred_at: Timestamp,
     pub recorded_at: Timestamp,
     pub credits: Vec<Credit>,
+    /// The touches that were credited, in the order that ties go by: whose each is, by its place
+    /// among the credits, and its weight.
+    pub split: Vec<(usize, u64)>,
     /// Of the amount, in minor units; of an order without one, 1 of 1.
     pub refunded: i64,
     pub ver: i64,
-    /// What rules, statistics and statements may need of the order: `customer`, `meta`, and of
-    /// its `click` the dimensions.
+    /// What rules, statistics and statements may need of the order: `customer`, `coupon`, `meta`,
+    /// of the `click` that came last the dimensions, of the `clicks` each affiliate's last, and
+    /// what of the post was `ignored`.
     pub facts: Value,
     /// The candidates, the rule and its arithmetic.
     pub why: Value,
@@ -171,6 +178,13 @@ impl Conversion {
             Some(amount) if !amount.is_zero() => amount.minor(),
             _ => 1,
         }
+    }
+
+    /// The part of one credit, by its place, in what its affiliate would earn alone.
+    #[must_use]
+    pub fn part(&self, credit: usize, whole: Money) -> Money {
+        let weights: Vec<u64> = self.split.iter().map(|(_, weight)| *weight).collect();
+        part_of(whole, &weights, |touch| self.split[touch].0 == credit)
     }
 
     /// What is left of the order's value; none where it has none.
@@ -239,6 +253,10 @@ impl Conversion {
         if self.status == Status::Test {
             answer["test"] = json!(true);
         }
+        let ignored = self.facts["ignored"].as_array();
+        if let Some(ignored) = ignored.filter(|ignored| !ignored.is_empty()) {
+            answer["ignored"] = json!(ignored);
+        }
         answer
     }
 }
@@ -278,6 +296,8 @@ pub enum Refusal {
     ProgramPaused,
     InvalidTraffic,
     CurrencyMismatch,
+    /// The customer is the affiliate.
+    SelfReferral,
     NoRule,
     AmountRequired,
     AmountTooLarge,
@@ -297,6 +317,7 @@ impl Refusal {
             Self::ProgramPaused => "program_paused",
             Self::InvalidTraffic => "invalid_traffic",
             Self::CurrencyMismatch => "currency_mismatch",
+            Self::SelfReferral => "self_referral",
             Self::NoRule => "no_rule",
             Self::AmountRequired => "amount_required",
             Self::AmountTooLarge => "amount_too_large",
@@ -309,14 +330,6 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
     }
-}
-
-/// Whether a click's window is open at `T`, both edges included. A click that the sender names
-/// may be up to 300 s after `T`, as clocks differ: it counts as at `T`.
-#[must_use]
-pub fn is_in_window(clicked_at: Timestamp, at: Timestamp, window_ms: i64) -> bool {
-    let age = at.as_millisecond() - clicked_at.as_millisecond();
-    -300_000 <= age && age <= window_ms
 }
 
 #[cfg(test)]
@@ -336,20 +349,6 @@ mod tests {
         }
         for text in ["", "c_", "c_*", "x_c2hvcC8vc2FsZS8x"] {
             assert_eq!(OrderKey::of_conversion_id(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_window_includes_both_its_edges() {
-        let at = |ms: i64| Timestamp::from_millisecond(1_000_000_000_000 + ms).unwrap();
-        for (age, open) in [
-            (-300_001, false),
-            (-300_000, true),
-            (0, true),
-            (5_000, true),
-            (5_001, false),
-        ] {
-            assert_eq!(is_in_window(at(0), at(age), 5_000), open, "{age}");
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Without the feature `world` nothing here reads a clock, an environment or a table.
 
+pub mod attribution;
 pub mod click;
 pub mod commission;
 pub mod conversion;

@@ -5,6 +5,7 @@
 
 mod account;
 mod affiliate;
+mod coupon;
 mod destination;
 mod enrolment;
 mod link;
@@ -13,10 +14,11 @@ mod payer;
 mod program;
 mod secret;
 pub(crate) mod text;
-mod words;
+pub(crate) mod words;
 
 pub use account::{Account, Iban};
 pub use affiliate::{Affiliate, AffiliateStatus, PayoutDetails, Schedule};
+pub use coupon::Coupon;
 pub use destination::Destination;
 pub use enrolment::{Enrolment, EnrolmentStatus};
 pub use link::{Link, Slug};
@@ -47,6 +49,11 @@ pub trait Record: Sized + Clone {
 
     /// Prints what [`Record::parse`] reads, with the defaults spelt out.
     fn to_json(&self) -> Value;
+
+    /// The name that somebody gave it, where it is stored under another: it is found by that too.
+    fn given_name(&self) -> Option<&str> {
+        None
+    }
 
     /// Whose it is, where it belongs to one affiliate or, as secrets do, to one merchant: there is
     /// a list of each.

@@ -26,6 +26,14 @@ impl Class {
             Self::Invalid => "invalid",
         }
     }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Human, Self::Suspect, Self::Invalid]
+            .into_iter()
+            .find(|class| class.as_str() == text)
+    }
 }
 
 /// What speaks against a request.

@@ -4,6 +4,7 @@
     reason = "a test's steps around its assertions fail it as well as they do"
 )]
 
+mod attribution;
 mod cut;
 mod deadline;
 mod finance;

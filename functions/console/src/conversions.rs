@@ -1,6 +1,7 @@
 //! Conversions: seen by both sides, decided by the merchant.
 
 mod amend;
+mod explain;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -25,7 +26,11 @@ pub async fn serve(
         [id] => {
             request.only(Method::GET, "GET")?;
             let conversion = visible(app, caller, id, Action::ReadConversions).await?;
-            Ok(Response::json(StatusCode::OK, &shown(&conversion, caller)))
+            let entries = app.store.lines_of(&conversion).await;
+            let entries = entries.map_err(unavailable)?;
+            let mut body = shown(&conversion, caller);
+            body["explain"] = explain::conversion(&conversion, &entries, caller);
+            Ok(Response::json(StatusCode::OK, &body))
         }
         [id, decision @ ("approve" | "reject" | "reopen")] => {
             request.only(Method::POST, "POST")?;
@@ -115,6 +120,7 @@ pub async fn refusals(app: &App, request: &Request, caller: &Caller) -> Result<R
                 "times": refused.times,
                 "first_at": refused.first_at.to_string(),
                 "last_at": refused.last_at.to_string(),
+                "explain": explain::trail(&refused.why, caller),
             })
         })
         .collect();
@@ -163,10 +169,14 @@ fn shown(conversion: &Conversion, caller: &Caller) -> Value {
             })
         })
         .collect();
-    // The merchant's own notes are no affiliate's business.
-    let meta = match caller.affiliate() {
-        Some(_) => Value::Null,
-        None => conversion.facts["meta"].clone(),
+    // The merchant's own notes are no affiliate's business, nor is another affiliate's click.
+    let clicks = &conversion.facts["clicks"];
+    let (meta, click) = match caller.affiliate() {
+        None => (
+            conversion.facts["meta"].clone(),
+            conversion.facts["click"].clone(),
+        ),
+        Some(own) => (Value::Null, clicks[own.as_str()].clone()),
     };
     json!({
         "id": conversion.key.conversion_id(),
@@ -181,9 +191,8 @@ fn shown(conversion: &Conversion, caller: &Caller) -> Value {
         "occurred_at": conversion.occurred_at.to_string(),
         "recorded_at": conversion.recorded_at.to_string(),
         "commissions": commissions,
-        "click": conversion.facts["click"],
+        "click": click,
         "meta": meta,
-        "explain": conversion.why,
     })
 }
 

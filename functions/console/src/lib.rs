@@ -11,7 +11,7 @@ mod serve;
 use http::Method;
 use shared::app::App;
 use shared::http_types::{Problem, Request, Response};
-use shared::setup::{Affiliate, Enrolment, Link, Merchant, Payer, Program};
+use shared::setup::{Affiliate, Coupon, Enrolment, Link, Merchant, Payer, Program};
 
 /// Answers one request.
 pub async fn handle(app: &App, request: Request) -> Response {
@@ -40,6 +40,7 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
         }
         ["affiliates", rest @ ..] => serve::serve::<Affiliate>(app, request, &caller, rest).await,
         ["enrolments", rest @ ..] => serve::serve::<Enrolment>(app, request, &caller, rest).await,
+        ["coupons", rest @ ..] => serve::serve::<Coupon>(app, request, &caller, rest).await,
         ["links", rest @ ..] => serve::serve::<Link>(app, request, &caller, rest).await,
         ["conversions", rest @ ..] => conversions::serve(app, request, &caller, rest).await,
         ["refusals"] => {

@@ -7,7 +7,8 @@ use shared::http_types::{Page, Problem};
 use shared::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
 use shared::rights::{Action, Caller};
 use shared::setup::{
-    Affiliate, Enrolment, EnrolmentStatus, Link, Merchant, Payer, Program, ProgramStatus, Record,
+    Affiliate, Coupon, Enrolment, EnrolmentStatus, Link, Merchant, Payer, Program, ProgramStatus,
+    Record,
 };
 use shared::store::{Audit, Created, Versioned};
 
@@ -35,7 +36,11 @@ pub trait Resource: Record {
 
     /// By what the API calls it.
     async fn find(app: &App, id: &str) -> Result<Option<Versioned<Self>>, Problem> {
-        app.store.record::<Self>(id).await.map_err(unavailable)
+        let found = app.store.record::<Self>(id).await.map_err(unavailable)?;
+        match found {
+            Some(found) => Ok(Some(found)),
+            None => app.store.record_called(id).await.map_err(unavailable),
+        }
     }
 
     /// What must hold beyond its own members, before it is made (`before` is none) or changed.
@@ -64,6 +69,11 @@ pub trait Resource: Record {
         Ok(())
     }
 
+    /// What a change brings with it: made before the change is in force.
+    async fn changing(&self, _app: &App, _now: Timestamp, _caller: &Caller) -> Result<(), Problem> {
+        Ok(())
+    }
+
     fn shown(&self, _app: &App, _caller: &Caller) -> Value {
         self.to_json()
     }
@@ -89,6 +99,20 @@ async fn enrolment(
     let key = Enrolment::key(program, affiliate);
     let found = app.store.record::<Enrolment>(&key).await;
     Ok(found.map_err(unavailable)?.map(|found| found.record))
+}
+
+/// Lets an affiliate in on the program's own terms, unless it has a place there already.
+async fn enrol(
+    app: &App,
+    program: &ProgramId,
+    affiliate: &AffiliateId,
+    now: Timestamp,
+    caller: &Caller,
+) -> Result<(), Problem> {
+    let enrolment = Enrolment::plain(program.clone(), affiliate.clone());
+    let audit = Audit::by(caller, "create enrolment", None);
+    let made = app.store.create(&enrolment, now, &audit).await;
+    made.map(drop).map_err(unavailable)
 }
 
 async fn merchant_of(app: &App, program: &ProgramId) -> Result<Option<MerchantId>, Problem> {
@@ -362,10 +386,11 @@ impl Resource for Link {
 
     async fn find(app: &App, id: &str) -> Result<Option<Versioned<Self>>, Problem> {
         let key = shared::click::LinkId::of(id).to_string();
-        let found = app.store.record::<Self>(&key).await;
-        Ok(found
-            .map_err(unavailable)?
-            .filter(|found| found.record.slug.as_str() == id))
+        let found = app.store.record::<Self>(&key).await.map_err(unavailable)?;
+        match found.filter(|found| found.record.slug.as_str() == id) {
+            Some(found) => Ok(Some(found)),
+            None => app.store.record_called(id).await.map_err(unavailable),
+        }
     }
 
     async fn check(
@@ -418,15 +443,54 @@ impl Resource for Link {
         if caller.affiliate().is_some() {
             return Ok(());
         }
-        let enrolment = Enrolment::plain(self.program.clone(), self.affiliate.clone());
-        let audit = Audit::by(caller, "create enrolment", None);
-        let made = app.store.create(&enrolment, now, &audit).await;
-        made.map(drop).map_err(unavailable)
+        enrol(app, &self.program, &self.affiliate, now, caller).await
     }
 
     fn shown(&self, app: &App, _: &Caller) -> Value {
         let mut json = self.to_json();
         json["url"] = json!(format!("{}/r/{}", app.public_url, self.slug));
         json
+    }
+}
+
+impl Resource for Coupon {
+    const READ: Action = Action::ReadCoupons;
+    const CREATE: Action = Action::WriteCoupons;
+    const CHANGE: Action = Action::WriteCoupons;
+    const GENERATED: &'static [&'static str] = &[];
+    const LISTED_BY_AFFILIATE: bool = true;
+
+    async fn owners(&self, app: &App, _: &Caller) -> Result<Owners, Problem> {
+        Ok(Owners {
+            merchant: merchant_of(app, &self.program).await?,
+            affiliate: Some(self.affiliate.clone()),
+        })
+    }
+
+    async fn check(
+        &self,
+        app: &App,
+        _: &Caller,
+        _: Option<&Self>,
+        _: Option<&str>,
+    ) -> Result<(), Problem> {
+        let (program, affiliate) = (self.program.as_str(), self.affiliate.as_str());
+        required::<Program>(app, program, "program_unknown", "program").await?;
+        required::<Affiliate>(app, affiliate, "affiliate_unknown", "affiliate").await?;
+        Ok(())
+    }
+
+    async fn made(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<Value, Problem> {
+        self.made_again(app, now, caller).await?;
+        Ok(Value::Null)
+    }
+
+    async fn made_again(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<(), Problem> {
+        enrol(app, &self.program, &self.affiliate, now, caller).await
+    }
+
+    /// Whoever takes a coupon over is let in as well.
+    async fn changing(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<(), Problem> {
+        enrol(app, &self.program, &self.affiliate, now, caller).await
     }
 }

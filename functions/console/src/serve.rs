@@ -209,6 +209,7 @@ async fn change<R: Resource>(
     changed
         .check(app, caller, before, reason.as_deref())
         .await?;
+    changed.changing(app, request.now, caller).await?;
     if is_affiliate {
         wake(app, &seen.record.id(), request).await?;
     }

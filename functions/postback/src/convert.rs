@@ -1,153 +1,30 @@
 //! A result: read, attributed, reckoned and recorded once.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use jiff::civil::Date;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
+use shared::attribution::{Candidate, Decision, Kind, LeftOut};
 use shared::click::Click;
 use shared::commission::{Commission, Customer, Line, NoCommission, Sale};
 use shared::conversion::{
-    Conversion, Credit, Item, OrderKey, Refusal, Status, digest, fingerprint, is_in_window,
-    is_order_id,
+    Conversion, Credit, Item, OrderKey, Refusal, Status, digest, fingerprint,
 };
 use shared::http_types::{Fields, Problem};
 use shared::ids::{AffiliateId, ProgramId};
 use shared::ledger::lane_of;
-use shared::money::{Currency, Money};
 use shared::period::{day_of, days_after};
-use shared::setup::{
-    Affiliate, Approval, Enrolment, Goal, Link, OrderScope, Program, ProgramStatus,
-};
-use shared::store::{Recorded, Versioned};
+use shared::setup::{Approval, Enrolment, Goal, Link, OrderScope, Program};
+use shared::store::{FirstCredit, Recorded, Refusing, Versioned};
 use shared::traffic::Class;
 
+use super::claim::{Claim, OrderValue, value_of};
+use super::evidence::{Evidence, Named, at};
 use super::reverse;
 use super::sender::Sender;
+use super::trail::{self, Reckoned};
 
-/// How far ahead of us a sender's clock may be.
-const AHEAD_SECONDS: i64 = 300;
-
-/// Characters of a note.
-const META_MOST: usize = 256;
-
-/// What the sender says, before anything is looked up. Amounts wait for the currency.
-struct Claim {
-    click_id: Option<String>,
-    coupon: Option<String>,
-    has_customer_id: bool,
-    order_id: String,
-    goal: String,
-    amount: Option<String>,
-    currency: Option<Currency>,
-    items: Option<Vec<Fields>>,
-    customer: Option<Customer>,
-    at: Timestamp,
-    service_date: Option<Date>,
-    program: Option<ProgramId>,
-    is_test: bool,
-    /// The merchant's own notes, `meta1` to `meta5`.
-    meta: BTreeMap<String, String>,
-    /// Whose click it is, once that is known.
-    affiliate: Option<AffiliateId>,
-}
-
-impl Claim {
-    fn read(mut fields: Fields, now: Timestamp) -> Result<Self, Problem> {
-        let order_id = fields.parsed_required("order_id", "order_id_invalid", |text| {
-            is_order_id(text).then(|| text.to_owned()).ok_or(())
-        })?;
-        let goal = match (fields.text("goal")?, fields.text("event")?) {
-            (Some(_), Some(_)) => return Err(Problem::invalid("parameter_repeated", "event")),
-            (Some(goal), None) | (None, Some(goal)) => goal.to_lowercase(),
-            (None, None) => "sale".to_owned(),
-        };
-        // A refused claim is kept under its goal, so that is a name before anything is judged.
-        if !Goal::is_name(&goal) {
-            return Err(Problem::invalid("goal_unknown", "goal"));
-        }
-        let at = fields.instant("occurred_at")?.unwrap_or(now);
-        let customer = fields.parsed("customer", "customer_invalid", |text| {
-            Customer::parse(text).ok_or(())
-        })?;
-        let mut claim = Self {
-            click_id: fields.text("click_id")?,
-            coupon: fields.text("coupon")?,
-            has_customer_id: fields.text("customer_id")?.is_some(),
-            order_id,
-            goal,
-            amount: fields.text("amount")?,
-            currency: fields.parsed("currency", "currency_invalid", Currency::parse)?,
-            items: fields.objects("items")?,
-            customer,
-            at,
-            service_date: fields.day("service_date")?,
-            program: fields.parsed("program", "program_unknown", ProgramId::parse)?,
-            is_test: fields.flag("test")?.unwrap_or(false),
-            meta: BTreeMap::new(),
-            affiliate: None,
-        };
-        for name in ["meta1", "meta2", "meta3", "meta4", "meta5"] {
-            let is_kept = |text: &str| text.chars().count() <= META_MOST;
-            let meta = fields.parsed(name, "text_invalid", |text| {
-                is_kept(text).then(|| text.to_owned()).ok_or(())
-            })?;
-            claim.meta.extend(meta.map(|text| (name.to_owned(), text)));
-        }
-        fields.finish()?;
-        if claim.at.as_second() > now.as_second() + AHEAD_SECONDS {
-            return Err(Problem::invalid("occurred_at_future", "occurred_at"));
-        }
-        Ok(claim)
-    }
-}
-
-/// The order's value and lines in the program's currency.
-struct OrderValue {
-    amount: Option<Money>,
-    items: Vec<Item>,
-}
-
-fn value_of(claim: &mut Claim, currency: Currency) -> Result<OrderValue, Problem> {
-    let money = |text: &str| Money::parse(text, currency);
-    let mut items = Vec::new();
-    for mut item in claim.items.take().unwrap_or_default() {
-        items.push(Item {
-            sku: item.required("sku")?,
-            category: item.text("category")?,
-            quantity: item.whole("quantity")?.unwrap_or(1),
-            amount: item.parsed_required("amount", "amount_invalid", money)?,
-        });
-        item.finish()?;
-    }
-    let amount = match &claim.amount {
-        None => None,
-        Some(text) => Some(money(text).map_err(|_| Problem::invalid("amount_invalid", "amount"))?),
-    };
-    if items.is_empty() {
-        return Ok(OrderValue { amount, items });
-    }
-    let sum = items
-        .iter()
-        .try_fold(Money::zero(currency), |sum, item| {
-            sum.checked_add(item.amount)
-        })
-        .ok_or_else(|| Problem::invalid("items_total", "items"))?;
-    if amount.is_some_and(|amount| amount != sum) {
-        return Err(Problem::invalid("items_total", "items"));
-    }
-    Ok(OrderValue {
-        amount: Some(sum),
-        items,
-    })
-}
-
-/// A click that is ours and this merchant's.
-struct Named {
-    click: Click,
-    link: Link,
-}
+/// How often an order is judged again because another one of its customer came first.
+const JUDGED_MOST: u32 = 4;
 
 /// Records the result that the fields tell of, and answers as the contract has it.
 pub async fn convert(
@@ -159,13 +36,15 @@ pub async fn convert(
     let mut claim = Claim::read(fields, now)?;
     let named = match named_click(app, &claim).await? {
         Ok(named) => named,
-        Err(refusal) => return Err(refuse(app, sender, &claim, None, refusal, now).await),
+        Err(refusal) => {
+            return Err(refuse(app, sender, &claim, None, refusal, Value::Null, now).await);
+        }
     };
 
     let program_id = match (&named, &claim.program) {
         (Some(named), Some(program)) if named.link.program != *program => {
             let refusal = Refusal::ProgramMismatch;
-            return Err(refuse(app, sender, &claim, None, refusal, now).await);
+            return Err(refuse(app, sender, &claim, None, refusal, Value::Null, now).await);
         }
         (Some(named), _) => named.link.program.clone(),
         (None, Some(program)) => program.clone(),
@@ -180,13 +59,31 @@ pub async fn convert(
     let Some(program) = program else {
         if named.is_some() {
             // Another merchant's affiliate is not told of this one's claims.
-            return Err(refuse(app, sender, &claim, None, Refusal::ClickUnknown, now).await);
+            return Err(refuse(
+                app,
+                sender,
+                &claim,
+                None,
+                Refusal::ClickUnknown,
+                Value::Null,
+                now,
+            )
+            .await);
         }
         return Err(Problem::invalid("program_unknown", "program"));
     };
     sender.may_convert(&program.record.id)?;
     claim.affiliate = named.as_ref().map(|named| named.link.affiliate.clone());
-    judge(app, sender, &mut claim, named, &program, now).await
+    let order = Order::read(app, sender, &mut claim, named.as_ref(), &program, now).await?;
+    if order.is_test {
+        return order.record_test().await;
+    }
+    for _ in 0..JUDGED_MOST {
+        if let Some(answer) = order.judge().await? {
+            return Ok(answer);
+        }
+    }
+    Err(Problem::unavailable())
 }
 
 async fn named_click(app: &App, claim: &Claim) -> Result<Result<Option<Named>, Refusal>, Problem> {
@@ -210,175 +107,315 @@ async fn named_click(app: &App, claim: &Claim) -> Result<Result<Option<Named>, R
     })
 }
 
-async fn judge(
-    app: &App,
-    sender: &Sender,
-    claim: &mut Claim,
-    named: Option<Named>,
-    program: &Versioned<Program>,
+/// A claim whose program is known, before anybody is credited.
+struct Order<'a> {
+    app: &'a App,
+    sender: &'a Sender,
+    claim: &'a Claim,
+    named: Option<&'a Named>,
+    program: &'a Versioned<Program>,
+    goal: &'a Goal,
+    value: OrderValue,
+    is_test: bool,
     now: Timestamp,
-) -> Result<Value, Problem> {
-    let terms = &program.record;
-    let goal = terms
-        .goal(&claim.goal)
-        .ok_or_else(|| Problem::invalid("goal_unknown", "goal"))?;
-    if claim
-        .currency
-        .is_some_and(|currency| currency != terms.currency)
-    {
-        let refusal = Refusal::CurrencyMismatch;
-        return Err(refuse(app, sender, claim, Some(terms), refusal, now).await);
-    }
-    let value = value_of(claim, terms.currency)?;
-    let age = now.as_millisecond() - claim.at.as_millisecond();
-    if age > terms.accept_late.milliseconds() {
-        return Err(Problem::invalid("too_late", "occurred_at"));
-    }
+}
 
-    let mut conversion = Conversion {
-        key: order_key(sender, claim, Some(terms)),
-        payer: sender.merchant.payer.clone(),
-        program: terms.id.clone(),
-        program_version: program.version,
-        currency: terms.currency,
-        amount: value.amount,
-        fingerprint: fingerprint(&terms.id, terms.currency, value.amount, &value.items),
-        rounding: terms.rounding,
-        status: Status::Unattributed,
-        occurred_at: claim.at,
-        recorded_at: now,
-        credits: Vec::new(),
-        refunded: 0,
-        ver: 1,
-        facts: json!({"customer": claim.customer.map(Customer::as_str), "meta": claim.meta}),
-        why: json!({}),
-        said: None,
-    };
-    if claim.is_test || named.as_ref().is_some_and(|named| named.click.is_test()) {
-        conversion.status = Status::Test;
-        let is_first = app
-            .store
-            .record_test(&conversion)
-            .await
-            .map_err(unavailable)?;
-        return Ok(body(&conversion, is_first, claim));
-    }
-    let Some(named) = named else {
-        return record(app, claim, &conversion).await;
-    };
-    if let Some(refusal) = objection(&named.click, claim.at, terms) {
-        return Err(refuse(app, sender, claim, Some(terms), refusal, now).await);
-    }
-
-    let affiliate = at::<Affiliate>(app, named.link.affiliate.as_str(), claim.at).await?;
-    let affiliate = affiliate.ok_or_else(Problem::unavailable)?;
-    let enrolment = Enrolment::key(&terms.id, &named.link.affiliate);
-    let enrolment = at::<Enrolment>(app, &enrolment, claim.at).await?;
-    let enrolment = enrolment.map(|enrolment| enrolment.record);
-    let group = enrolment
-        .as_ref()
-        .and_then(|enrolment| enrolment.group.clone())
-        .or_else(|| affiliate.record.group.clone());
-
-    let earned = if goal.payable {
-        let sale_lines: Vec<Line<'_>> = value.items.iter().map(line).collect();
-        let sale = Sale {
-            at: claim.at,
-            goal: &goal.name,
-            affiliate: &named.link.affiliate,
-            group: group.as_deref(),
-            customer: claim.customer,
-            country: None,
-            coupon: claim.coupon.as_deref(),
-            amount: value.amount,
-            lines: &sale_lines,
-        };
-        match terms.commission.commission(&sale, terms.rounding) {
-            Ok(earned) => Some(earned),
-            Err(no) => {
-                let refusal = match no {
-                    NoCommission::NoRule => Refusal::NoRule,
-                    NoCommission::AmountRequired => Refusal::AmountRequired,
-                    NoCommission::TooLarge => Refusal::AmountTooLarge,
-                };
-                return Err(refuse(app, sender, claim, Some(terms), refusal, now).await);
-            }
+impl<'a> Order<'a> {
+    async fn read(
+        app: &'a App,
+        sender: &'a Sender,
+        claim: &'a mut Claim,
+        named: Option<&'a Named>,
+        program: &'a Versioned<Program>,
+        now: Timestamp,
+    ) -> Result<Self, Problem> {
+        let terms = &program.record;
+        let goal = terms
+            .goal(&claim.goal)
+            .ok_or_else(|| Problem::invalid("goal_unknown", "goal"))?;
+        if claim
+            .currency
+            .is_some_and(|currency| currency != terms.currency)
+        {
+            let (refusal, why) = (Refusal::CurrencyMismatch, Value::Null);
+            return Err(refuse(app, sender, claim, Some(terms), refusal, why, now).await);
         }
-    } else {
-        None
-    };
+        let value = value_of(claim, terms.currency)?;
+        let age = now.as_millisecond() - claim.at.as_millisecond();
+        if age > terms.accept_late.milliseconds() {
+            return Err(Problem::invalid("too_late", "occurred_at"));
+        }
+        Ok(Self {
+            app,
+            sender,
+            is_test: claim.is_test || named.is_some_and(|named| named.click.is_test()),
+            claim,
+            named,
+            program,
+            goal,
+            value,
+            now,
+        })
+    }
 
-    let waits = terms.approval == Approval::Manual
-        || sender.is_browser()
-        || named.click.class() == Class::Suspect;
-    conversion.status = if waits {
-        Status::Pending
-    } else {
-        Status::Approved
-    };
-    conversion.why = why(&named, terms, earned.as_ref());
-    if let Some(earned) = earned {
+    fn terms(&self) -> &'a Program {
+        &self.program.record
+    }
+
+    async fn record_test(&self) -> Result<Value, Problem> {
+        let conversion = self.conversion(Status::Test);
+        let is_first = self.app.store.record_test(&conversion).await;
+        Ok(body(&conversion, is_first.map_err(unavailable)?))
+    }
+
+    /// Decides who is credited, reckons and records; none if another order of the same customer
+    /// came in between.
+    async fn judge(&self) -> Result<Option<Value>, Problem> {
+        let (app, claim, terms) = (self.app, self.claim, self.terms());
+        let mut evidence = Evidence::of(app, claim, self.named, terms, self.now).await?;
+        let candidates = std::mem::take(&mut evidence.candidates);
+        let decision = Decision::of(&terms.attribution, candidates);
+        if decision.decided_by.is_none() {
+            let why = trail::decided(terms, &decision, &[], &[]);
+            if let Some(refusal) = refusal_of(&decision) {
+                return Err(self.refuse(refusal, why).await);
+            }
+            let mut conversion = self.conversion(Status::Unattributed);
+            conversion.why = why;
+            conversion.facts["ignored"] = json!(evidence.ignored);
+            return self.record(&conversion, None).await;
+        }
+
+        let mut reckoned = Vec::new();
+        let mut credits = Vec::new();
+        for (affiliate, weight) in decision.shares() {
+            let (credit, own) = self
+                .credit(&mut evidence, &decision, affiliate, weight)
+                .await?;
+            reckoned.push(own);
+            credits.push(credit);
+        }
+        let earns = reckoned.iter().any(|own| own.whole.is_some());
+        let review = self.review(&evidence, &decision);
+        let why = trail::decided(terms, &decision, &reckoned, &review);
+        if self.goal.payable && !earns {
+            return Err(self.refuse(Refusal::NoRule, why).await);
+        }
+
+        let mut conversion = self.conversion(if review.is_empty() {
+            Status::Approved
+        } else {
+            Status::Pending
+        });
+        conversion.why = why;
+        if self.goal.payable {
+            conversion.split = decision.split();
+            conversion.credits = credits;
+        }
+        let credited = decision.credited().map(|(candidate, _)| candidate);
+        for candidate in credited.filter(|candidate| candidate.link.is_some()) {
+            // The last of each affiliate's, and the last of all.
+            let click = evidence.dimensions(candidate);
+            conversion.facts["clicks"][candidate.affiliate.as_str()] = click.clone();
+            conversion.facts["click"] = click;
+        }
+        let ignored = evidence
+            .ignored
+            .iter()
+            .filter(|name| **name != "customer_id");
+        conversion.facts["ignored"] = json!(ignored.collect::<Vec<_>>());
+        let first = evidence.first_credit(&decision.shares());
+        self.record(&conversion, first.as_ref()).await
+    }
+
+    /// One affiliate's part of the order: what it would earn alone on its own terms, by its share.
+    async fn credit(
+        &self,
+        evidence: &mut Evidence,
+        decision: &Decision,
+        affiliate: AffiliateId,
+        weight: u64,
+    ) -> Result<(Credit, Reckoned), Problem> {
+        let (claim, terms) = (self.claim, self.terms());
+        let party = evidence.party(self.app, &affiliate, claim.at).await?;
+        let (version, lanes) = (party.version, party.record.lanes);
+        let own_group = party.record.group.clone();
+        let enrolment = Enrolment::key(&terms.id, &affiliate);
+        let enrolment = at::<Enrolment>(self.app, &enrolment, claim.at).await?;
+        let enrolment = enrolment.map(|enrolment| enrolment.record);
+        let group = enrolment
+            .as_ref()
+            .and_then(|enrolment| enrolment.group.clone())
+            .or(own_group);
+        let country = decision
+            .credited()
+            .filter(|(candidate, _)| candidate.affiliate == affiliate)
+            .filter_map(|(candidate, _)| evidence.visit(candidate)?.record.country.clone())
+            .last();
+
+        let whole = self
+            .earned(&affiliate, group.as_deref(), country.as_deref())
+            .await?;
+        let nothing = shared::money::Money::zero(terms.currency);
+        let amount = whole
+            .as_ref()
+            .map_or(nothing, |whole| decision.part(&affiliate, whole.amount));
         let hold = enrolment
             .and_then(|enrolment| enrolment.hold_days)
             .unwrap_or(terms.hold_days);
         let from = claim.service_date.unwrap_or_else(|| day_of(claim.at));
-        conversion.credits.push(Credit {
-            affiliate: named.link.affiliate.clone(),
-            affiliate_version: affiliate.version,
+        let credit = Credit {
+            affiliate: affiliate.clone(),
+            affiliate_version: version,
             group,
-            commission: earned.amount,
-            lane: lane_of(&claim.order_id, affiliate.record.lanes),
-            payable_on: days_after(from, u32::from(hold)).max(day_of(now)),
+            country,
+            commission: amount,
+            lane: lane_of(&claim.order_id, lanes),
+            payable_on: days_after(from, u32::from(hold)).max(day_of(self.now)),
             booked_on: None,
-        });
+        };
+        let reckoned = Reckoned {
+            affiliate,
+            weight,
+            whole,
+            amount,
+        };
+        Ok((credit, reckoned))
     }
-    conversion.facts["click"] = dimensions(app, &named, &terms.id).await;
-    record(app, claim, &conversion).await
-}
 
-/// What reports will ask of the click. A lost record costs these, never the commission.
-async fn dimensions(app: &App, named: &Named, program: &ProgramId) -> Value {
-    let click = &named.click;
-    let mut facts = json!({"class": click.class().as_str(), "link": named.link.slug.as_str()});
-    let Ok(Some(record)) = app.store.click(program, click).await else {
-        return facts;
-    };
-    facts["tags"] = json!(record.tags);
-    facts["country"] = json!(record.country);
-    facts["device"] = json!(record.device);
-    facts["browser"] = json!(record.browser);
-    facts["language"] = json!(record.language);
-    facts["landing"] = json!(record.landing);
-    facts
-}
+    /// What an affiliate would earn by the whole order; none where no rule holds for it.
+    async fn earned(
+        &self,
+        affiliate: &AffiliateId,
+        group: Option<&str>,
+        country: Option<&str>,
+    ) -> Result<Option<Commission>, Problem> {
+        if !self.goal.payable {
+            return Ok(None);
+        }
+        let (claim, terms) = (self.claim, self.terms());
+        let lines: Vec<Line<'_>> = self.value.items.iter().map(line).collect();
+        let sale = Sale {
+            at: claim.at,
+            goal: &self.goal.name,
+            affiliate,
+            group,
+            customer: claim.customer,
+            country,
+            coupon: claim.coupon.as_deref(),
+            amount: self.value.amount,
+            lines: &lines,
+        };
+        match terms.commission.commission(&sale, terms.rounding) {
+            Ok(earned) => Ok(Some(earned)),
+            Err(NoCommission::NoRule) => Ok(None),
+            Err(NoCommission::AmountRequired) => {
+                Err(self.refuse(Refusal::AmountRequired, Value::Null).await)
+            }
+            Err(NoCommission::TooLarge) => {
+                Err(self.refuse(Refusal::AmountTooLarge, Value::Null).await)
+            }
+        }
+    }
 
-/// What speaks against an explicit click at `T`; nothing that a lost record could change.
-fn objection(click: &Click, at: Timestamp, terms: &Program) -> Option<Refusal> {
-    let age = at.as_millisecond() - click.clicked_at().as_millisecond();
-    let too_soon = terms
-        .min_conversion_seconds
-        .is_some_and(|seconds| age.max(0) < i64::from(seconds) * 1_000);
-    if click.is_program_paused() {
-        Some(Refusal::ProgramPaused)
-    } else if click.class() == Class::Invalid {
-        Some(Refusal::InvalidTraffic)
-    } else if !is_in_window(click.clicked_at(), at, terms.click_window.milliseconds()) {
-        Some(Refusal::WindowClosed)
-    } else if too_soon {
-        Some(Refusal::InvalidTraffic)
-    } else if terms.status == ProgramStatus::Draft {
-        Some(Refusal::ProgramPaused)
-    } else {
-        None
+    /// What has the order wait for the merchant.
+    fn review(&self, evidence: &Evidence, decision: &Decision) -> Vec<&'static str> {
+        let suspects = |candidate: &Candidate| candidate.class == Class::Suspect;
+        let is_own = |candidate: &Candidate| evidence.own_orders.contains(&candidate.affiliate);
+        let credited = || decision.credited().map(|(candidate, _)| candidate);
+        [
+            (self.terms().approval == Approval::Manual, "manual_approval"),
+            (self.sender.is_browser(), "browser"),
+            (credited().any(suspects), "suspect_traffic"),
+            (credited().any(is_own), "self_referral"),
+        ]
+        .into_iter()
+        .filter(|(waits, _)| *waits)
+        .map(|(_, reason)| reason)
+        .collect()
+    }
+
+    fn conversion(&self, status: Status) -> Conversion {
+        let (claim, terms) = (self.claim, self.terms());
+        let (amount, items) = (self.value.amount, &self.value.items);
+        Conversion {
+            key: order_key(self.sender, claim, Some(terms)),
+            payer: self.sender.merchant.payer.clone(),
+            program: terms.id.clone(),
+            program_version: self.program.version,
+            currency: terms.currency,
+            amount,
+            fingerprint: fingerprint(&terms.id, terms.currency, amount, items),
+            rounding: terms.rounding,
+            status,
+            occurred_at: claim.at,
+            recorded_at: self.now,
+            credits: Vec::new(),
+            split: Vec::new(),
+            refunded: 0,
+            ver: 1,
+            facts: json!({
+                "customer": claim.customer.map(Customer::as_str),
+                "coupon": claim.coupon,
+                "meta": claim.meta,
+            }),
+            why: json!({}),
+            said: None,
+        }
+    }
+
+    /// A reversal that came before its sale is applied once the sale stands; by a repeated sale
+    /// too, should we have stopped in between.
+    async fn record(
+        &self,
+        conversion: &Conversion,
+        first: Option<&FirstCredit>,
+    ) -> Result<Option<Value>, Problem> {
+        let recorded = self.app.store.record_conversion(conversion, first).await;
+        let (standing, is_new) = match recorded.map_err(unavailable)? {
+            Recorded::Created(created) => (created, true),
+            Recorded::Before(first) => (first, false),
+            Recorded::Conflict => return Err(Problem::conflict("order_conflict")),
+            Recorded::CustomerMoved => return Ok(None),
+        };
+        reverse::apply_waiting(self.app, &standing, conversion.recorded_at).await?;
+        Ok(Some(body(&standing, is_new)))
+    }
+
+    async fn refuse(&self, refusal: Refusal, why: Value) -> Problem {
+        let terms = Some(self.terms());
+        refuse(
+            self.app,
+            self.sender,
+            self.claim,
+            terms,
+            refusal,
+            why,
+            self.now,
+        )
+        .await
     }
 }
 
-async fn at<R: shared::setup::Record>(
-    app: &App,
-    id: &str,
-    at: Timestamp,
-) -> Result<Option<Versioned<R>>, Problem> {
-    app.store.record_at::<R>(id, at).await.map_err(unavailable)
+/// Why an order is refused that nobody can be credited with: what spoke against the sender's own
+/// click, or that the customer is the affiliate. Without either nobody was named.
+fn refusal_of(decision: &Decision) -> Option<Refusal> {
+    let named = decision.first_of(Kind::ClickId);
+    match named.and_then(|named| named.out) {
+        Some(LeftOut::ProgramPaused | LeftOut::Suspended | LeftOut::NotEnrolled) => {
+            Some(Refusal::ProgramPaused)
+        }
+        Some(LeftOut::WindowClosed | LeftOut::AfterConversion | LeftOut::NotValidThen) => {
+            Some(Refusal::WindowClosed)
+        }
+        Some(LeftOut::SelfReferral) => Some(Refusal::SelfReferral),
+        Some(_) => Some(Refusal::InvalidTraffic),
+        None => {
+            let is_own = |candidate: &Candidate| candidate.out == Some(LeftOut::SelfReferral);
+            let any_own = decision.candidates.iter().any(is_own);
+            any_own.then_some(Refusal::SelfReferral)
+        }
+    }
 }
 
 fn line(item: &Item) -> Line<'_> {
@@ -389,63 +426,9 @@ fn line(item: &Item) -> Line<'_> {
     }
 }
 
-fn why(named: &Named, terms: &Program, earned: Option<&Commission>) -> Value {
-    let arithmetic: Vec<String> = earned
-        .iter()
-        .flat_map(|earned| &earned.lines)
-        .map(|line| match &line.bound {
-            Some(bound) => format!("{}, {bound}", line.reckoning),
-            None => line.reckoning.to_string(),
-        })
-        .collect();
-    let rule = earned.and_then(|earned| earned.lines.iter().find_map(|line| line.rule.as_ref()));
-    json!({
-        "candidates": [{
-            "kind": "click_id",
-            "at": named.click.clicked_at().to_string(),
-            "affiliate": named.link.affiliate.as_str(),
-            "link": named.link.slug.as_str(),
-            "class": named.click.class().as_str(),
-            "in": true,
-        }],
-        "window": terms.click_window.to_string(),
-        "decided_by": "click_id",
-        "rule": rule.map(shared::ids::RuleId::as_str),
-        "arithmetic": arithmetic,
-    })
-}
-
-/// A reversal that came before its sale is applied once the sale stands; by a repeated sale
-/// too, should we have stopped in between.
-async fn record(app: &App, claim: &Claim, conversion: &Conversion) -> Result<Value, Problem> {
-    let recorded = app
-        .store
-        .record_conversion(conversion)
-        .await
-        .map_err(unavailable)?;
-    let (standing, is_new) = match recorded {
-        Recorded::Created(created) => (created, true),
-        Recorded::Before(first) => (first, false),
-        Recorded::Conflict => return Err(Problem::conflict("order_conflict")),
-    };
-    reverse::apply_waiting(app, &standing, conversion.recorded_at).await?;
-    Ok(body(&standing, is_new, claim))
-}
-
-fn body(conversion: &Conversion, is_new: bool, claim: &Claim) -> Value {
+fn body(conversion: &Conversion, is_new: bool) -> Value {
     let mut body = conversion.answer();
     body["result"] = json!(if is_new { "created" } else { "recorded_before" });
-    let is_unattributed = conversion.status == Status::Unattributed;
-    let mut ignored = Vec::new();
-    if is_unattributed && claim.coupon.is_some() {
-        ignored.push("coupon");
-    }
-    if is_unattributed && claim.has_customer_id {
-        ignored.push("customer_id");
-    }
-    if !ignored.is_empty() {
-        body["ignored"] = json!(ignored);
-    }
     body
 }
 
@@ -466,6 +449,7 @@ async fn refuse(
     claim: &Claim,
     terms: Option<&Program>,
     refusal: Refusal,
+    why: Value,
     now: Timestamp,
 ) -> Problem {
     let what = json!([
@@ -475,17 +459,15 @@ async fn refuse(
         claim.amount,
         claim.coupon
     ]);
-    let kept = app
-        .store
-        .record_refusal(
-            &order_key(sender, claim, terms),
-            terms.map(|terms| &terms.id),
-            claim.affiliate.as_ref(),
-            &digest(&what.to_string()),
-            refusal,
-            now,
-        )
-        .await;
+    let refusing = Refusing {
+        key: order_key(sender, claim, terms),
+        program: terms.map(|terms| &terms.id),
+        affiliate: claim.affiliate.as_ref(),
+        fingerprint: digest(&what.to_string()),
+        refusal,
+        why,
+    };
+    let kept = app.store.record_refusal(&refusing, now).await;
     match kept {
         Err(error) => unavailable(error),
         Ok(()) if refusal == Refusal::AmountRequired => Problem::invalid(refusal.code(), "amount"),

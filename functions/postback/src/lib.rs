@@ -1,9 +1,12 @@
 //! The postback function: a merchant's server tells us of a result, or takes one back.
 
 mod batch;
+mod claim;
 mod convert;
+mod evidence;
 mod reverse;
 mod sender;
+mod trail;
 
 use http::{Method, StatusCode};
 use serde_json::Value;

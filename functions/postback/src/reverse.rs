@@ -8,7 +8,7 @@ use shared::http_types::{Fields, Problem};
 use shared::ids::ProgramId;
 use shared::money::{Currency, Money};
 use shared::setup::OrderScope;
-use shared::store::{Reversal, Reversed, Waiting};
+use shared::store::{Refusing, Reversal, Reversed, Waiting};
 
 use super::sender::Sender;
 
@@ -166,19 +166,16 @@ pub async fn apply_waiting(app: &App, sale: &Conversion, now: Timestamp) -> Resu
         };
         match reverse_one(app, &asked, sale.clone(), now).await {
             Err(problem) if problem.status.is_client_error() => {
-                let affiliate = sale.credits.first().map(|credit| &credit.affiliate);
-                let fingerprint = digest(&json!([problem.code, asked.id]).to_string());
-                app.store
-                    .record_refusal(
-                        &sale.key,
-                        Some(&sale.program),
-                        affiliate,
-                        &fingerprint,
-                        Refusal::ReversalExceeds,
-                        now,
-                    )
-                    .await
-                    .map_err(unavailable)?;
+                let refusing = Refusing {
+                    key: sale.key.clone(),
+                    program: Some(&sale.program),
+                    affiliate: sale.credits.first().map(|credit| &credit.affiliate),
+                    fingerprint: digest(&json!([problem.code, asked.id]).to_string()),
+                    refusal: Refusal::ReversalExceeds,
+                    why: Value::Null,
+                };
+                let kept = app.store.record_refusal(&refusing, now).await;
+                kept.map_err(unavailable)?;
             }
             applied => drop(applied?),
         }

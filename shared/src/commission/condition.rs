@@ -62,11 +62,16 @@ impl Condition {
     /// The text that equality is judged by.
     pub(super) fn folded(self, text: &str) -> Cow<'_, str> {
         match self {
-            Self::Coupon => Cow::Owned(text.trim().to_lowercase()),
+            Self::Coupon => Cow::Owned(folded_code(text)),
             Self::Goal => Cow::Owned(text.to_lowercase()),
             _ => Cow::Borrowed(text),
         }
     }
+}
+
+/// A coupon's code as it is compared: trimmed, and without case.
+pub(crate) fn folded_code(text: &str) -> String {
+    text.trim().to_lowercase()
 }
 
 /// A rule's conditions: those that are set must all equal the sale's facts.

@@ -73,6 +73,10 @@ impl Record for Enrolment {
         Self::key(&self.program, &self.affiliate)
     }
 
+    fn given_name(&self) -> Option<&str> {
+        self.name.as_ref().map(GivenId::as_str)
+    }
+
     fn owner(&self) -> Option<String> {
         Some(self.affiliate.to_string())
     }

@@ -79,6 +79,10 @@ impl Record for Link {
         LinkId::of(self.slug.as_str()).to_string()
     }
 
+    fn given_name(&self) -> Option<&str> {
+        self.name.as_ref().map(GivenId::as_str)
+    }
+
     fn owner(&self) -> Option<String> {
         Some(self.affiliate.to_string())
     }

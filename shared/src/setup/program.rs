@@ -7,6 +7,7 @@ use super::enrolment::hold_days;
 use super::text::{label_required, not_supported, put};
 use super::words::words;
 use super::{Invalid, Record};
+use crate::attribution::Attribution;
 use crate::commission::Rules;
 use crate::http_types::{Fields, Span};
 use crate::ids::{MerchantId, ProgramId};
@@ -99,6 +100,9 @@ pub struct Program {
     /// At least one, no two of the same name.
     pub goals: Vec<Goal>,
     pub click_window: Span,
+    /// How long a view may earn where no click does; zero: never.
+    pub view_window: Span,
+    pub attribution: Attribution,
     pub hold_days: u16,
     pub approval: Approval,
     pub accept_late: Span,
@@ -157,6 +161,12 @@ impl Record for Program {
             status: ProgramStatus::take(&mut fields, "status")?.unwrap_or(ProgramStatus::Draft),
             goals: goals(&mut fields, currency)?,
             click_window: fields.span("click_window")?.unwrap_or(Span::days(30)),
+            view_window: fields.span("view_window")?.unwrap_or(Span::ZERO),
+            attribution: fields
+                .object("attribution")?
+                .map(Attribution::read)
+                .transpose()?
+                .unwrap_or_default(),
             hold_days: hold_days(&mut fields, "hold_days")?.unwrap_or(30),
             approval: Approval::take(&mut fields, "approval")?.unwrap_or(Approval::Auto),
             accept_late: fields.span("accept_late")?.unwrap_or(Span::days(90)),
@@ -188,11 +198,11 @@ impl Record for Program {
             "status": self.status.as_str(),
             "goals": self.goals.iter().map(print_goal).collect::<Vec<_>>(),
             "click_window": self.click_window.to_string(),
-            "view_window": Span::ZERO.to_string(),
+            "view_window": self.view_window.to_string(),
             "hold_days": self.hold_days,
             "approval": self.approval.as_str(),
             "accept_late": self.accept_late.to_string(),
-            "attribution": attribution(),
+            "attribution": self.attribution.to_json(),
             "rounding": self.rounding.as_str(),
             "click_id_param": self.click_id_param,
             "join": self.join.as_str(),
@@ -220,20 +230,9 @@ impl Record for Program {
     }
 }
 
-/// The one attribution that is served: the last click, by the candidates' usual priority.
-fn attribution() -> Value {
-    json!({"model": "last_click", "priority": ["click_id", "journey", "coupon", "customer"], "half_life": "7d"})
-}
-
 /// Members that the contract knows and nothing honours yet pass only as what is done anyway:
 /// a rule that is taken and then ignored pays the wrong money.
 fn refuse_what_is_not_served(fields: &mut Fields) -> Result<(), Invalid> {
-    if fields
-        .span("view_window")?
-        .is_some_and(|window| window != Span::ZERO)
-    {
-        return Err(fields.invalid("view_window", "not_supported"));
-    }
     if fields
         .text("other_currencies")?
         .is_some_and(|choice| choice != "refuse")
@@ -241,24 +240,7 @@ fn refuse_what_is_not_served(fields: &mut Fields) -> Result<(), Invalid> {
         return Err(fields.invalid("other_currencies", "not_supported"));
     }
     not_supported(fields, "approve_after")?;
-    not_supported(fields, "caps")?;
-
-    let served = attribution();
-    let given = match fields.value("attribution")? {
-        None => return Ok(()),
-        Some(Value::Object(given)) => given,
-        Some(_) => return Err(fields.invalid("attribution", "not_an_object")),
-    };
-    for (name, value) in given {
-        let path = format!("attribution.{name}");
-        match served.get(&name) {
-            Some(served) if *served == value => {}
-            Some(_) => return Err(fields.invalid(&path, "not_supported")),
-            None if name == "weights" => return Err(fields.invalid(&path, "not_supported")),
-            None => return Err(fields.invalid(&path, "parameter_unknown")),
-        }
-    }
-    Ok(())
+    not_supported(fields, "caps")
 }
 
 fn hosts(fields: &mut Fields) -> Result<Option<Vec<String>>, Invalid> {
@@ -427,6 +409,11 @@ mod tests {
                 json!([{"name": "lead", "payable": false, "kind": "lead", "target_cpa": "5.00"}, {"name": "sale", "payable": true}]),
             ),
             ("click_window", json!("12h")),
+            ("view_window", json!("1d")),
+            (
+                "attribution",
+                json!({"model": "linear", "priority": ["coupon", "journey"], "half_life": "7d"}),
+            ),
             ("hold_days", json!(0)),
             ("approval", json!("manual")),
             ("accept_late", json!("7d")),
@@ -474,25 +461,9 @@ mod tests {
             );
         }
         for (member, value, field) in [
-            ("view_window", json!("1d"), "view_window"),
             ("other_currencies", json!("convert"), "other_currencies"),
             ("caps", json!([{"amount": "1"}]), "caps"),
             ("approve_after", json!("30d"), "approve_after"),
-            (
-                "attribution",
-                json!({"model": "linear"}),
-                "attribution.model",
-            ),
-            (
-                "attribution",
-                json!({"priority": ["coupon"]}),
-                "attribution.priority",
-            ),
-            (
-                "attribution",
-                json!({"weights": ["1"]}),
-                "attribution.weights",
-            ),
         ] {
             assert_eq!(
                 Program::parse(&with(member, value)),
@@ -586,6 +557,12 @@ mod tests {
                 json!({"modell": "linear"}),
                 "attribution.modell",
                 "parameter_unknown",
+            ),
+            (
+                "attribution",
+                json!({"weights": ["1"]}),
+                "attribution.weights",
+                "not_an_object",
             ),
             (
                 "attribution",

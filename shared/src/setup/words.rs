@@ -28,6 +28,7 @@ macro_rules! words {
             }
 
             /// Takes a member, which must be one of the words if it is there.
+            #[allow(dead_code, reason = "some are printed only")]
             pub(crate) fn take(
                 fields: &mut $crate::http_types::Fields,
                 name: &str,

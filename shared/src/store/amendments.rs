@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::booking::{AMENDMENT, Booked};
 use super::conversions::{leg, partition};
+use super::lines::booked;
 use super::schema::escaped;
 use super::transaction::Write;
 use super::{Audit, Key, Row, Store, StoreError};
@@ -93,8 +94,10 @@ impl Store {
         } else {
             Vec::new()
         };
-        let guards = |_: &[jiff::civil::Date]| {
+        let guards = |days: &[jiff::civil::Date]| {
             let row = Row::new(&key(seen, &amendment.id))
+                .text("id", &amendment.id)
+                .json("lines", &booked(&legs, days))
                 .text("fingerprint", &amendment.fingerprint)
                 .number("amount", amendment.amount.minor())
                 .text("reason", &amendment.reason)

@@ -109,7 +109,7 @@ impl Entry {
     }
 }
 
-fn entry(row: &Row, currency: Currency) -> Result<Entry, Damaged> {
+pub(super) fn entry(row: &Row, currency: Currency) -> Result<Entry, Damaged> {
     Ok(Entry {
         day: row.get_day("day")?,
         payable_on: row.get_day("payable_on")?,

@@ -9,9 +9,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::schema::escaped;
+use super::transaction::text;
 use super::{Damaged, Key, Row, Store, StoreError};
-use crate::click::Click;
+use crate::click::{Click, Visitor};
 use crate::ids::{AffiliateId, ProgramId};
+use crate::traffic::Class;
 
 /// A click waits for its record no longer than this, twice.
 const ATTEMPT: Duration = Duration::from_millis(120);
@@ -39,6 +41,23 @@ pub struct ClickRecord {
     /// The host that the visitor was sent to.
     pub landing: String,
 }
+
+/// A visitor's click or view, as it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visit {
+    /// What tells it from another one of the same millisecond, as [`Click::random`] has it.
+    pub name: String,
+    pub at: Timestamp,
+    pub class: Class,
+    pub is_view: bool,
+    pub is_test: bool,
+    /// Made while the program or the affiliate was not active.
+    pub is_program_paused: bool,
+    pub record: ClickRecord,
+}
+
+/// A journey's newest visits; older ones have no influence.
+pub const JOURNEY_MOST: usize = 100;
 
 impl Store {
     /// Records a click: one write of at most 1,024 bytes, which the table drops after
@@ -74,23 +93,59 @@ impl Store {
         Err(last)
     }
 
-    /// What was recorded of a click; none if its record was lost or dropped.
+    /// A visitor's newest [`JOURNEY_MOST`] clicks and views in a program up to an instant, it
+    /// included, the earliest first. What has expired by `now` is gone, swept or not.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn click(
+    pub async fn journey(
         &self,
         program: &ProgramId,
-        click: &Click,
-    ) -> Result<Option<ClickRecord>, StoreError> {
-        let row = self.read(&key(program, click)).await?;
-        Ok(row.map(|row| read(program, &row)).transpose()?)
+        visitor: Visitor,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<Visit>, StoreError> {
+        let mut visits = Vec::new();
+        let mut start = None;
+        let last = format!("{:013}~", until.as_millisecond().max(0));
+        loop {
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.tables.core)
+                .key_condition_expression("pk = :pk AND sk < :last")
+                .expression_attribute_values(":pk", text(partition(program, visitor)))
+                .expression_attribute_values(":last", text(&last))
+                .scan_index_forward(false)
+                .limit(i32::try_from(JOURNEY_MOST).unwrap_or(i32::MAX))
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await?;
+            for item in answer.items.unwrap_or_default() {
+                let row = Row::of(item);
+                if row.get_number("expires_at")? > now.as_second() {
+                    visits.push(read_visit(program, &row)?);
+                }
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || visits.len() >= JOURNEY_MOST {
+                break;
+            }
+        }
+        visits.truncate(JOURNEY_MOST);
+        visits.reverse();
+        Ok(visits)
     }
+}
+
+fn partition(program: &ProgramId, visitor: Visitor) -> String {
+    format!("J#{}#{visitor}", escaped(program.as_str()))
 }
 
 fn key(program: &ProgramId, click: &Click) -> Key {
     Key::new(
-        format!("J#{}#{}", escaped(program.as_str()), click.visitor()),
+        partition(program, click.visitor()),
         format!(
             "{:013}#{}",
             click.clicked_at().as_millisecond(),
@@ -106,6 +161,8 @@ fn row(click: &Click, record: &ClickRecord, expires_at: Timestamp) -> Row {
         .text("slug", cut(&record.slug))
         .text("class", click.class().as_str())
         .number("test", i64::from(click.is_test()))
+        .number("view", i64::from(click.is_view()))
+        .number("paused", i64::from(click.is_program_paused()))
         .text_if("reason", record.reason.as_deref().map(cut))
         .text_if("country", record.country.as_deref().map(cut))
         .text("device", cut(&record.device))
@@ -168,12 +225,28 @@ fn read(program: &ProgramId, row: &Row) -> Result<ClickRecord, Damaged> {
     })
 }
 
+fn read_visit(program: &ProgramId, row: &Row) -> Result<Visit, Damaged> {
+    let key = row.get_text("sk")?;
+    let (at, name) = key.split_once('#').ok_or_else(|| row.damaged("sk"))?;
+    let at: Option<i64> = at.parse().ok();
+    let at = at.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let flag = |name: &str| row.get_number_if(name).map(|flag| flag == Some(1));
+    Ok(Visit {
+        name: name.to_owned(),
+        at: at.ok_or_else(|| row.damaged("sk"))?,
+        class: row.parsed("class", |text| Class::parse(text).ok_or(()))?,
+        is_view: flag("view")?,
+        is_test: flag("test")?,
+        is_program_paused: flag("paused")?,
+        record: read(program, row)?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::click::{Clicking, LinkId, Visitor};
+    use crate::click::{Clicking, LinkId};
     use crate::keys::KeyRing;
-    use crate::traffic::Class;
 
     fn check(tags: BTreeMap<String, String>, long: &str) -> (usize, ClickRecord) {
         let keys = KeyRing::generate("prod", [7; 32]).unwrap().0;

@@ -5,6 +5,7 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::booking::Booked;
+use super::customers::FirstCredit;
 use super::records::{Index, audit_row};
 use super::schema::escaped;
 use super::transaction::{Outcome, Write, number};
@@ -31,6 +32,8 @@ pub enum Recorded {
     Before(Conversion),
     /// The order is known with other content.
     Conflict,
+    /// Another order became the customer's first credit in between: judge again.
+    CustomerMoved,
 }
 
 /// What became of a change of a conversion.
@@ -57,6 +60,24 @@ fn conversion_key(key: &OrderKey) -> Key {
     Key::new(partition(key), escaped(&key.goal))
 }
 
+/// What became of one attempt to put a conversion.
+enum Put {
+    Done(Box<Conversion>),
+    /// What stands in its place, if that was told.
+    Held(Box<Option<Row>>),
+    CustomerMoved,
+}
+
+fn affiliate_list(affiliate: &AffiliateId) -> String {
+    format!("L#conversion#{}", escaped(affiliate.as_str()))
+}
+
+/// Its place in lists: by when it was recorded first.
+fn list_order(conversion: &Conversion) -> String {
+    let recorded_at = conversion.recorded_at.as_millisecond();
+    format!("{recorded_at:013}#{}", conversion.key.conversion_id())
+}
+
 fn write(conversion: &Conversion) -> Row {
     let credits: Value = conversion.credits.iter().map(credit_json).collect();
     let key = &conversion.key;
@@ -80,6 +101,7 @@ fn write(conversion: &Conversion) -> Row {
         .number("refunded", conversion.refunded)
         .number("ver", conversion.ver)
         .json("credits", &credits)
+        .json("split", &json!(conversion.split))
         .json("facts", &conversion.facts)
         .json("why", &conversion.why);
     let row = match conversion.amount {
@@ -87,11 +109,7 @@ fn write(conversion: &Conversion) -> Row {
         None => row,
     };
     let row = row.text_if("said", conversion.said.as_ref().map(Value::to_string));
-    let order = format!(
-        "{:013}#{}",
-        conversion.recorded_at.as_millisecond(),
-        key.conversion_id()
-    );
+    let order = list_order(conversion);
     let row = row
         .text(
             "owner_pk",
@@ -100,10 +118,7 @@ fn write(conversion: &Conversion) -> Row {
         .text("owner_sk", &order);
     match conversion.credits.first() {
         Some(credit) => row
-            .text(
-                "affiliate_pk",
-                format!("L#conversion#{}", escaped(credit.affiliate.as_str())),
-            )
+            .text("affiliate_pk", affiliate_list(&credit.affiliate))
             .text("affiliate_sk", order),
         None => row,
     }
@@ -114,6 +129,7 @@ fn credit_json(credit: &Credit) -> Value {
         "affiliate": credit.affiliate.as_str(),
         "affiliate_ver": credit.affiliate_version,
         "group": credit.group,
+        "country": credit.country,
         "commission": credit.commission.minor(),
         "lane": credit.lane,
         "payable_on": credit.payable_on.to_string(),
@@ -127,6 +143,7 @@ fn read_credit(json: &Value, currency: Currency) -> Option<Credit> {
         affiliate: AffiliateId::parse(text("affiliate")?).ok()?,
         affiliate_version: json["affiliate_ver"].as_u64()?,
         group: text("group").map(str::to_owned),
+        country: text("country").map(str::to_owned),
         commission: Money::new(json["commission"].as_i64()?, currency),
         lane: u8::try_from(json["lane"].as_u64()?).ok()?,
         payable_on: parse_day(text("payable_on")?)?,
@@ -168,6 +185,7 @@ pub(super) fn read(row: &Row) -> Result<Conversion, Damaged> {
         occurred_at: row.parsed("occurred_at", |text| parse_instant(text).ok_or(()))?,
         recorded_at: row.get_instant("recorded_at")?,
         credits,
+        split: row.parsed("split", |text| serde_json::from_str(text))?,
         refunded: row.get_number("refunded")?,
         ver: row.get_number("ver")?,
         facts: row.get_json("facts")?,
@@ -336,22 +354,38 @@ impl Store {
         let (rows, next) = self
             .listed(index, &format!("L#conversion#{pk}"), page)
             .await?;
-        Ok((rows.iter().map(read).collect::<Result<_, _>>()?, next))
+        let mut conversions = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let Some(id) = row.get_text_if("points_to") else {
+                conversions.push(read(row)?);
+                continue;
+            };
+            let order = OrderKey::of_conversion_id(id).ok_or_else(|| row.damaged("points_to"))?;
+            conversions.extend(self.conversion(&order).await?);
+        }
+        Ok((conversions, next))
     }
 
     /// Records a conversion once and for ever, with its lines if it is approved. An order that
     /// nobody was credited with is credited once by a later claim of the same content.
     ///
+    /// `first` makes it its customer's first credit.
+    ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn record_conversion(&self, conversion: &Conversion) -> Result<Recorded, StoreError> {
+    pub async fn record_conversion(
+        &self,
+        conversion: &Conversion,
+        first: Option<&FirstCredit>,
+    ) -> Result<Recorded, StoreError> {
         let mut next = conversion.clone();
         let mut seen: Option<i64> = None;
         for _ in 0..3 {
-            match self.put_conversion(&next, seen).await? {
-                Ok(recorded) => return Ok(Recorded::Created(recorded)),
-                Err(held) => {
-                    let standing = match held {
+            match self.put_conversion(&next, first, seen).await? {
+                Put::Done(recorded) => return Ok(Recorded::Created(*recorded)),
+                Put::CustomerMoved => return Ok(Recorded::CustomerMoved),
+                Put::Held(held) => {
+                    let standing = match *held {
                         Some(row) => Some(read(&row)?),
                         None => self.conversion(&conversion.key).await?,
                     };
@@ -382,8 +416,9 @@ impl Store {
     async fn put_conversion(
         &self,
         conversion: &Conversion,
+        first: Option<&FirstCredit>,
         seen: Option<i64>,
-    ) -> Result<Result<Conversion, Option<Row>>, StoreError> {
+    ) -> Result<Put, StoreError> {
         let is_booked = conversion.status == Status::Approved;
         let legs = if is_booked {
             let source = conversion.key.conversion_id();
@@ -418,16 +453,41 @@ impl Store {
                     values: vec![(":seen".into(), number(ver))],
                 },
             }];
+            guards.extend(first.map(|first| self.first_credit(&booked, first)));
             guards.extend(self.unapproved(None, &booked, booked.recorded_at));
+            guards.extend(self.other_lists(&booked));
             guards
         };
-        match self
+        let booked = self
             .book(guards, &legs, day_of(conversion.recorded_at))
-            .await?
-        {
-            Booked::Done(days) => Ok(Ok(with_days(&days))),
-            Booked::Guarded(_, held) => Ok(Err(held)),
-        }
+            .await?;
+        Ok(match booked {
+            Booked::Done(days) => Put::Done(Box::new(with_days(&days))),
+            Booked::Guarded(1, _) if first.is_some() => Put::CustomerMoved,
+            Booked::Guarded(0, held) => Put::Held(Box::new(held)),
+            Booked::Guarded(..) => Put::Held(Box::new(None)),
+        })
+    }
+
+    /// The conversion itself stands in the list of its first affiliate only: it is pointed at in
+    /// those of the others.
+    fn other_lists(&self, conversion: &Conversion) -> Vec<Write> {
+        let others = conversion.credits.iter().skip(1);
+        others
+            .map(|credit| {
+                let mut key = conversion_key(&conversion.key);
+                key.sk.push_str("#A#");
+                key.sk.push_str(&escaped(credit.affiliate.as_str()));
+                let row = Row::new(&key)
+                    .text("points_to", conversion.key.conversion_id())
+                    .text("affiliate_pk", affiliate_list(&credit.affiliate))
+                    .text("affiliate_sk", list_order(conversion));
+                Write::Add {
+                    table: self.core(),
+                    row,
+                }
+            })
+            .collect()
     }
 
     /// Approves or rejects what waits: `next` takes the place of the conversion of `seen.ver`,

@@ -94,6 +94,16 @@ pub(super) fn audit_row(audit: &Audit, now: Timestamp, about: &Key, version: u64
         .text_if("reason", audit.reason.clone())
 }
 
+/// The list of what is one owner's.
+fn owner_list<R: Record>(owner: &str) -> String {
+    format!("L#{}#{}", R::KIND, escaped(owner))
+}
+
+/// Where it stands which record was given a name.
+fn name_key<R: Record>(name: &str) -> Key {
+    Key::new(format!("NAME#{}#{}", R::KIND, escaped(name)), "CUR")
+}
+
 fn row<R: Record>(versioned: &Versioned<R>) -> Row {
     let record = &versioned.record;
     let id = record.id();
@@ -111,7 +121,7 @@ fn row<R: Record>(versioned: &Versioned<R>) -> Row {
         .text("owner_sk", &order);
     if let Some(owner) = record.owner() {
         row = row
-            .text("affiliate_pk", format!("L#{}#{}", R::KIND, escaped(&owner)))
+            .text("affiliate_pk", owner_list::<R>(&owner))
             .text("affiliate_sk", order);
     }
     row
@@ -146,6 +156,20 @@ impl Store {
     pub async fn record<R: Record>(&self, id: &str) -> Result<Option<Versioned<R>>, StoreError> {
         let row = self.read(&current::<R>(id)).await?;
         Ok(row.as_ref().map(read).transpose()?)
+    }
+
+    /// The record that was given this name.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn record_called<R: Record>(
+        &self,
+        name: &str,
+    ) -> Result<Option<Versioned<R>>, StoreError> {
+        match self.read(&name_key::<R>(name)).await? {
+            Some(row) => self.record(row.get_text("id")?).await,
+            None => Ok(None),
+        }
     }
 
     /// Whether the merchant or affiliate that a role is for exists.
@@ -208,7 +232,7 @@ impl Store {
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
 
-    /// Makes a record, if nothing of its id exists.
+    /// Makes a record, if nothing of its id or name exists.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -230,18 +254,24 @@ impl Store {
             row,
         };
         let about = current::<R>(&record.id());
-        let writes = [
+        let mut writes = vec![
             add(row(&versioned)),
             add(version_row(&versioned)),
             add(audit_row(audit, now, &about, 1)),
         ];
-        match self.transact(&writes).await? {
-            Outcome::Done => Ok(Created::New(versioned)),
-            Outcome::Failed(_) => match self.record(&record.id()).await? {
-                Some(existing) => Ok(Created::Exists(existing)),
-                None => Err(StoreError::Contended),
-            },
+        let name = record.given_name();
+        writes.extend(name.map(|name| add(Row::new(&name_key::<R>(name)).text("id", record.id()))));
+        if matches!(self.transact(&writes).await?, Outcome::Done) {
+            return Ok(Created::New(versioned));
         }
+        if let Some(existing) = self.record(&record.id()).await? {
+            return Ok(Created::Exists(existing));
+        }
+        let namesake = match name {
+            Some(name) => self.record_called(name).await?,
+            None => None,
+        };
+        namesake.map(Created::Exists).ok_or(StoreError::Contended)
     }
 
     /// Puts a changed record in force from `now` on, if the version in force is `seen`.
@@ -264,18 +294,27 @@ impl Store {
         let table = self.core();
         let seen_version = i64::try_from(seen.version).unwrap_or(i64::MAX);
         let key = current::<R>(&record.id());
+        let mut set = "SET doc = :doc, ver = :next, since = :since".to_owned();
+        let mut values = vec![
+            (":doc".into(), text(record.to_json().to_string())),
+            (":next".into(), number(seen_version + 1)),
+            (":since".into(), text(next.since.to_string())),
+            (":seen".into(), number(seen_version)),
+        ];
+        if let Some(owner) = record
+            .owner()
+            .filter(|owner| seen.record.owner().as_ref() != Some(owner))
+        {
+            set.push_str(", affiliate_pk = :list");
+            values.push((":list".into(), text(owner_list::<R>(&owner))));
+        }
         let writes = [
             Write::Change {
                 table: table.clone(),
                 key: key.clone(),
-                set: "SET doc = :doc, ver = :next, since = :since".to_owned(),
+                set,
                 condition: "ver = :seen".to_owned(),
-                values: vec![
-                    (":doc".into(), text(record.to_json().to_string())),
-                    (":next".into(), number(seen_version + 1)),
-                    (":since".into(), text(next.since.to_string())),
-                    (":seen".into(), number(seen_version)),
-                ],
+                values,
             },
             Write::Add {
                 table: table.clone(),
@@ -312,10 +351,7 @@ impl Store {
     ) -> Result<(Vec<Versioned<R>>, Option<Cursor>), StoreError> {
         let (index, pk) = match owner {
             None => (Index::ByOwner, format!("L#{}", R::KIND)),
-            Some(owner) => (
-                Index::ByAffiliate,
-                format!("L#{}#{}", R::KIND, escaped(owner)),
-            ),
+            Some(owner) => (Index::ByAffiliate, owner_list::<R>(owner)),
         };
         let (rows, next) = self.listed(index, &pk, page).await?;
         let records = rows.iter().map(read).collect::<Result<_, _>>()?;

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::ReturnValue;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::conversions::{ConversionsOf, partition};
 use super::records::Index;
@@ -26,6 +27,21 @@ pub struct Refused {
     pub times: i64,
     pub first_at: Timestamp,
     pub last_at: Timestamp,
+    /// What was considered the last time; null where the claim was refused before that.
+    pub why: Value,
+}
+
+/// A claim that is refused.
+#[derive(Debug, Clone)]
+pub struct Refusing<'a> {
+    pub key: OrderKey,
+    pub program: Option<&'a ProgramId>,
+    /// Whose click or coupon it named, where that could be read.
+    pub affiliate: Option<&'a AffiliateId>,
+    /// The same of the same claim.
+    pub fingerprint: String,
+    pub refusal: Refusal,
+    pub why: Value,
 }
 
 fn read(row: &Row) -> Result<Refused, Damaged> {
@@ -40,6 +56,7 @@ fn read(row: &Row) -> Result<Refused, Damaged> {
         times: row.get_number("times")?,
         first_at: row.get_instant("first_at")?,
         last_at: row.get_instant("last_at")?,
+        why: row.get_json("why")?,
     })
 }
 
@@ -50,13 +67,17 @@ impl Store {
     /// [`StoreError`]
     pub async fn record_refusal(
         &self,
-        key: &OrderKey,
-        program: Option<&ProgramId>,
-        affiliate: Option<&AffiliateId>,
-        fingerprint: &str,
-        refusal: Refusal,
+        refusing: &Refusing<'_>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let Refusing {
+            key,
+            program,
+            affiliate,
+            fingerprint,
+            refusal,
+            why,
+        } = refusing;
         let at = Key::new(
             partition(key),
             format!("{}#X#{fingerprint}", escaped(&key.goal)),
@@ -66,7 +87,7 @@ impl Store {
         let mut set =
             "SET code = :code, last_at = :now, first_at = if_not_exists(first_at, :now), \
              merchant = :merchant, order_id = :order, goal = :goal, program = :program, \
-             owner_pk = :owner, owner_sk = if_not_exists(owner_sk, :sort)"
+             why = :why, owner_pk = :owner, owner_sk = if_not_exists(owner_sk, :sort)"
                 .to_owned();
         let mut update = self
             .client
@@ -79,6 +100,7 @@ impl Store {
             .expression_attribute_values(":order", text(&key.order_id))
             .expression_attribute_values(":goal", text(&key.goal))
             .expression_attribute_values(":program", text(program.map_or("", ProgramId::as_str)))
+            .expression_attribute_values(":why", text(why.to_string()))
             .expression_attribute_values(":owner", text(owner))
             .expression_attribute_values(":sort", text(order))
             .expression_attribute_values(":one", number(1))

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::booking::Booked;
 use super::conversions::{legs, partition};
+use super::lines::booked;
 use super::schema::escaped;
 use super::transaction::{Outcome, Write, number, text};
 use super::{Damaged, Key, Row, Store, StoreError};
@@ -137,6 +138,7 @@ impl Store {
         });
 
         let row = Row::new(&key(&seen.key, &reversal.id))
+            .text("id", &reversal.id)
             .text("fingerprint", &reversal.fingerprint)
             .number("amount", reversal.amount)
             .text_if("reason", reversal.reason.clone())
@@ -148,10 +150,10 @@ impl Store {
         } else {
             Vec::new()
         };
-        let guards = |_: &[Date]| {
+        let guards = |days: &[Date]| {
             let mut guards = vec![Write::Add {
                 table: self.core(),
-                row: row.clone(),
+                row: row.clone().json("lines", &booked(&legs, days)),
             }];
             guards.extend(self.changed(seen, &next, now));
             guards

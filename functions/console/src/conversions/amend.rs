@@ -146,25 +146,38 @@ async fn rated(
         })
         .collect();
     let mut commissions = Vec::with_capacity(seen.credits.len());
-    for credit in &seen.credits {
+    let mut earns = false;
+    for (place, credit) in seen.credits.iter().enumerate() {
         let sale = Sale {
             at: seen.occurred_at,
             goal: &seen.key.goal,
             affiliate: &credit.affiliate,
             group: credit.group.as_deref(),
             customer: seen.facts["customer"].as_str().and_then(Customer::parse),
-            country: None,
-            coupon: None,
+            country: credit.country.as_deref(),
+            coupon: seen.facts["coupon"].as_str(),
             amount: Some(amount),
             lines: &lines,
         };
         let earned = program.record.commission.commission(&sale, seen.rounding);
-        let earned = earned.map_err(|no| match no {
-            NoCommission::NoRule => Problem::refused("no_rule"),
-            NoCommission::AmountRequired => Problem::invalid("amount_required", "amount"),
-            NoCommission::TooLarge => Problem::invalid("amount_too_large", "amount"),
-        })?;
-        commissions.push(earned.amount);
+        let whole = match earned {
+            Ok(earned) => {
+                earns = true;
+                earned.amount
+            }
+            // Of several who share an order some may have no rule of their own.
+            Err(NoCommission::NoRule) => Money::zero(seen.currency),
+            Err(NoCommission::AmountRequired) => {
+                return Err(Problem::invalid("amount_required", "amount"));
+            }
+            Err(NoCommission::TooLarge) => {
+                return Err(Problem::invalid("amount_too_large", "amount"));
+            }
+        };
+        commissions.push(seen.part(place, whole));
+    }
+    if !earns {
+        return Err(Problem::refused("no_rule"));
     }
     Ok(commissions)
 }

@@ -1,0 +1,538 @@
+//! Who is credited: journeys, coupons, customers, and what both sides are told of it.
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+use tests::{Answer, BROWSER, World, answer, click_id};
+
+const START: &str = "2026-07-01T10:00:00Z";
+
+/// A visitor with a browser that keeps its cookie.
+struct Visitor(Option<String>);
+
+impl Visitor {
+    fn new() -> Self {
+        Self(None)
+    }
+
+    /// Follows a link, and keeps the cookie.
+    async fn click(&mut self, world: &World, slug: &str, user_agent: &str) -> String {
+        let cookie = self.0.clone().unwrap_or_default();
+        let headers = [("user-agent", user_agent), ("cookie", &cookie)];
+        let path = format!("/r/{slug}");
+        let response = world.send(Method::GET, &path, &headers, Bytes::new()).await;
+        assert_eq!(response.status, 302, "{slug}");
+        if let Some(set) = response.headers.get("set-cookie") {
+            let pair = set.to_str().unwrap().split(';').next().unwrap();
+            self.0 = Some(pair.to_owned());
+        }
+        click_id(&response)
+    }
+}
+
+/// The shop with two more affiliates, and the program's attribution as it is given.
+async fn shop(attribution: Value) -> World {
+    let world = World::with_shop(START).await;
+    for name in ["bob", "cyd"] {
+        world
+            .made(
+                "affiliates",
+                json!({
+                    "id": name, "name": name, "email": format!("{name}@example.com"), "country": "DE",
+                    "payout": {"currency": "EUR", "method": "manual", "schedule": "daily"},
+                }),
+            )
+            .await;
+        let link = json!({"slug": format!("{name}-shoes"), "program": "shoes", "affiliate": name});
+        world.made("links", link).await;
+    }
+    let change = json!({ "attribution": attribution });
+    assert_eq!(world.patch("programs/shoes", 1, change).await.status, 200);
+    world
+}
+
+/// `anna 5.00, bob 5.00`, or the code of a refusal, or the status of what nobody is credited with.
+fn brief(answer: &Answer) -> String {
+    if let Some(code) = answer.body["code"].as_str() {
+        return code.to_owned();
+    }
+    let parts: Vec<String> = answer.body["commissions"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{answer:?}"))
+        .iter()
+        .map(|part| {
+            let text = |name: &str| part[name].as_str().unwrap().to_owned();
+            format!("{} {}", text("affiliate"), text("amount"))
+        })
+        .collect();
+    if parts.is_empty() {
+        return answer.body["status"].as_str().unwrap().to_owned();
+    }
+    parts.join(", ")
+}
+
+async fn explained(world: &World, answer: &Answer) -> Value {
+    let id = answer.body["conversion"].as_str().unwrap();
+    let shown = world.get(&format!("conversions/{id}")).await;
+    assert_eq!(shown.status, 200, "{shown:?}");
+    shown.body["explain"].clone()
+}
+
+#[tokio::test]
+async fn a_journey_is_shared_by_all_models_and_every_share_is_booked() {
+    for (model, expected) in [
+        ("last_click", "cyd 10.00"),
+        ("first_click", "anna 10.00"),
+        ("linear", "anna 3.34, bob 3.33, cyd 3.33"),
+        ("position_based", "anna 4.00, bob 2.00, cyd 4.00"),
+    ] {
+        let world = shop(json!({ "model": model })).await;
+        let mut visitor = Visitor::new();
+        visitor.click(&world, "anna-shoes", BROWSER).await;
+        world.turn_to("2026-07-01T10:05:00Z").await;
+        visitor.click(&world, "bob-shoes", BROWSER).await;
+        world.turn_to("2026-07-01T10:10:00Z").await;
+        let last = visitor.click(&world, "cyd-shoes", BROWSER).await;
+        let sale = json!({"click_id": last, "order_id": "A-1", "amount": "100"});
+        let first = world.postback(sale.clone()).await;
+        assert_eq!(brief(&first), expected, "{model}");
+        let again = world.postback(sale).await;
+        assert_eq!(
+            (brief(&again), &again.body["result"]),
+            (expected.to_owned(), &json!("recorded_before"))
+        );
+        for part in expected.split(", ") {
+            let (affiliate, amount) = part.split_once(' ').unwrap();
+            assert_eq!(world.balance(affiliate).await["on_hold"], amount, "{model}");
+            let own = world
+                .get(&format!("conversions?affiliate={affiliate}"))
+                .await;
+            assert_eq!(
+                own.body["items"][0]["order_id"], "A-1",
+                "{model} {affiliate}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_shared_sale_is_taken_back_and_amended_in_proportion() {
+    let world = shop(json!({"model": "linear"})).await;
+    let mut visitor = Visitor::new();
+    visitor.click(&world, "anna-shoes", BROWSER).await;
+    world.turn_to("2026-07-01T10:05:00Z").await;
+    visitor.click(&world, "bob-shoes", BROWSER).await;
+    world.turn_to("2026-07-01T10:10:00Z").await;
+    let last = visitor.click(&world, "cyd-shoes", BROWSER).await;
+    let sale = json!({"click_id": last, "order_id": "A-1", "amount": "0.30"});
+    let first = world.postback(sale).await;
+    assert_eq!(brief(&first), "anna 0.01, bob 0.01, cyd 0.01");
+
+    // The same value again changes nothing, though three cents could be split otherwise.
+    let id = first.body["conversion"].as_str().unwrap();
+    let amend =
+        |name: &str, amount: &str| json!({"id": name, "amount": amount, "reason": "a test"});
+    let path = format!("conversions/{id}/amend");
+    for (name, amount, expected) in [("one", "0.30", "0.01"), ("two", "60", "2.00")] {
+        assert_eq!(world.post(&path, amend(name, amount)).await.status, 200);
+        for affiliate in ["anna", "bob", "cyd"] {
+            assert_eq!(
+                world.balance(affiliate).await["on_hold"],
+                expected,
+                "{affiliate}"
+            );
+        }
+    }
+    let half = json!({"order_id": "A-1", "reversal_id": "r1", "amount": "30"});
+    let taken = world.reversal(half).await;
+    let each: Vec<&Value> = (0..3)
+        .map(|place| &taken.body["reversed"][place]["amount"])
+        .collect();
+    assert_eq!(each, ["1.00", "1.00", "1.00"]);
+    assert_eq!(world.reversal(json!({"order_id": "A-1"})).await.status, 200);
+    for affiliate in ["anna", "bob", "cyd"] {
+        let balance = world.balance(affiliate).await;
+        assert_eq!(
+            (&balance["on_hold"], &balance["earned"]),
+            (&json!("0.00"), &json!("2.00"))
+        );
+    }
+    let entries = explained(&world, &first).await["entries"].clone();
+    let lines: Vec<String> = entries
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|line| line["affiliate"] == "bob")
+        .map(|line| {
+            format!(
+                "{} {}",
+                line["kind"].as_str().unwrap(),
+                line["amount"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "earned 0.01",
+            "earned 1.99",
+            "reversed -1.00",
+            "reversed -1.00"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_earn_is_left_out_with_its_reason() {
+    let world = shop(json!({"model": "linear"})).await;
+    let mut visitor = Visitor::new();
+    visitor.click(&world, "anna-shoes", BROWSER).await;
+    world.turn_to("2026-07-20T10:00:00Z").await;
+    visitor.click(&world, "bob-shoes", BROWSER).await;
+    let robot = visitor.click(&world, "cyd-shoes", "curl/8.14.1").await;
+    visitor.click(&world, "cyd-shoes?test=1", BROWSER).await;
+    world.turn_to("2026-08-01T10:00:00Z").await;
+    // The sender names the robot's click: its visitor's good click is credited all the same.
+    let sale = json!({"click_id": robot, "order_id": "A-1", "amount": "100"});
+    let credited = world.postback(sale).await;
+    assert_eq!(brief(&credited), "bob 10.00");
+    let explain = explained(&world, &credited).await;
+    let reasons: Vec<(&str, &str)> = explain["candidates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|candidate| {
+            let reason = candidate["reason"].as_str().unwrap_or("in");
+            (candidate["affiliate"].as_str().unwrap(), reason)
+        })
+        .collect();
+    let mut sorted = reasons.clone();
+    sorted.sort_unstable();
+    assert_eq!(
+        sorted,
+        [
+            ("anna", "window_closed"),
+            ("bob", "in"),
+            ("cyd", "invalid_traffic"),
+            ("cyd", "test")
+        ]
+    );
+    assert_eq!(
+        (&explain["decided_by"], &explain["model"]),
+        (&json!("journey"), &json!("linear"))
+    );
+    assert_eq!(explain["rule"], json!({"id": "r1", "version": 2}));
+    assert_eq!(
+        explain["arithmetic"],
+        json!(["100.00 EUR x 10 % = 10 -> 10.00 half_even"])
+    );
+    let words = explain["text"].to_string();
+    assert!(
+        words.contains("is left out: the window for clicks is 30d."),
+        "{words}"
+    );
+    assert!(words.contains("bob earns 10.00"), "{words}");
+
+    // Alone the robot's click is refused, as ever.
+    let lonely = click_id(&world.visit("cyd-shoes", "curl/8.14.1").await);
+    let sale = json!({"click_id": lonely, "order_id": "A-2", "amount": "100"});
+    assert_eq!(brief(&world.postback(sale).await), "invalid_traffic");
+    let refusals = world.get("refusals?affiliate=cyd").await;
+    let explain = &refusals.body["items"][0]["explain"];
+    assert_eq!(explain["candidates"][0]["reason"], "invalid_traffic");
+    assert_eq!(explain["decided_by"], json!(null));
+}
+
+#[tokio::test]
+async fn an_affiliate_sees_its_own_part_and_no_rivals_name() {
+    let world = shop(json!({"model": "linear"})).await;
+    let mut visitor = Visitor::new();
+    visitor
+        .click(&world, "anna-shoes?sub1=anna-tag", BROWSER)
+        .await;
+    world.turn_to("2026-07-01T10:05:00Z").await;
+    let last = visitor
+        .click(&world, "bob-shoes?sub1=bob-tag", BROWSER)
+        .await;
+    let sale = json!({"click_id": last, "order_id": "A-1", "amount": "100"});
+    let shared = world.postback(sale).await;
+    assert_eq!(brief(&shared), "anna 5.00, bob 5.00");
+
+    let key = json!({"role": "affiliate", "affiliate": "anna", "person": "Anna"});
+    let key = world.made("keys", key).await;
+    let bearer = format!("Bearer {}", key["key"].as_str().unwrap());
+    let id = shared.body["conversion"].as_str().unwrap();
+    let headers = [("authorization", bearer.as_str())];
+    let path = format!("/api/v1/conversions/{id}");
+    let shown = answer(&world.send(Method::GET, &path, &headers, Bytes::new()).await);
+    assert_eq!(shown.status, 200);
+    assert!(!shown.body.to_string().contains("bob"), "{}", shown.body);
+    assert_eq!(shown.body["commissions"][0]["amount"], "5.00");
+    assert_eq!(shown.body["click"]["tags"]["sub1"], "anna-tag");
+    assert_eq!(
+        shown.body["explain"]["candidates"][1]["affiliate"],
+        "another affiliate"
+    );
+    assert_eq!(
+        shown.body["explain"]["entries"].as_array().unwrap().len(),
+        1
+    );
+    let arithmetic = json!([
+        "100.00 EUR x 10 % = 10 -> 10.00 half_even",
+        "10.00 EUR x 1/2 -> 5.00 largest_remainder"
+    ]);
+    assert_eq!(shown.body["explain"]["arithmetic"], arithmetic);
+    let whole = world.get(&format!("conversions/{id}")).await;
+    assert_eq!(whole.body["click"]["tags"]["sub1"], "bob-tag");
+}
+
+#[tokio::test]
+async fn each_shares_by_its_own_terms() {
+    let world = shop(json!({"model": "linear"})).await;
+    let rules = json!({"commission": [
+        {"type": "percent", "percent": "20", "when": {"affiliate": "bob"}},
+        {"type": "percent", "percent": "10", "when": {"affiliate": "anna"}},
+    ]});
+    assert_eq!(world.patch("programs/shoes", 2, rules).await.status, 200);
+    let mut visitor = Visitor::new();
+    visitor.click(&world, "anna-shoes", BROWSER).await;
+    world.turn_to("2026-07-01T10:05:00Z").await;
+    let second = visitor.click(&world, "bob-shoes", BROWSER).await;
+    world.turn_to("2026-07-01T10:10:00Z").await;
+    let third = visitor.click(&world, "cyd-shoes", BROWSER).await;
+    let sale =
+        |click: &str, order: &str| json!({"click_id": click, "order_id": order, "amount": "90"});
+    assert_eq!(
+        brief(&world.postback(sale(&third, "A-1")).await),
+        "anna 3.00, bob 6.00, cyd 0.00"
+    );
+    let mut early = sale(&second, "A-2");
+    early["occurred_at"] = json!("2026-07-01T10:06:00Z");
+    assert_eq!(brief(&world.postback(early).await), "anna 4.50, bob 9.00");
+    let nobody = world.click("cyd-shoes").await;
+    assert_eq!(
+        brief(&world.postback(sale(&nobody, "A-3")).await),
+        "no_rule"
+    );
+}
+
+#[tokio::test]
+async fn a_coupon_earns_for_whoever_owned_it_when_the_order_was_made() {
+    let world = shop(json!({})).await;
+    let coupon = json!({"program": "shoes", "affiliate": "anna", "code": " Anna10 "});
+    let made = world.made("coupons", coupon.clone()).await;
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(world.post("coupons", coupon).await.status, 200);
+    let taken = json!({"program": "shoes", "affiliate": "bob", "code": "ANNA10"});
+    assert_eq!(world.post("coupons", taken).await.body["code"], "exists");
+
+    let sale = |order: &str| json!({"program": "shoes", "coupon": "anna10", "order_id": order, "amount": "10"});
+    assert_eq!(brief(&world.postback(sale("A-1")).await), "anna 1.00");
+    world.turn_to("2026-07-05T10:00:00Z").await;
+    let path = format!("coupons/{id}");
+    assert_eq!(
+        world
+            .patch(&path, 1, json!({"affiliate": "bob"}))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(brief(&world.postback(sale("A-2")).await), "bob 1.00");
+    let mut earlier = sale("A-3");
+    earlier["occurred_at"] = json!("2026-07-05T09:59:59.999Z");
+    assert_eq!(brief(&world.postback(earlier).await), "anna 1.00");
+
+    // A click comes before a coupon, unless the program says otherwise.
+    let click = world.click("cyd-shoes").await;
+    let mut both = sale("A-4");
+    both["click_id"] = json!(click);
+    let answer = world.postback(both.clone()).await;
+    assert_eq!(
+        (brief(&answer), answer.body.get("ignored")),
+        ("cyd 1.00".to_owned(), None)
+    );
+    let first = json!({"attribution": {"priority": ["coupon", "click_id"]}});
+    assert_eq!(world.patch("programs/shoes", 2, first).await.status, 200);
+    both["order_id"] = json!("A-5");
+    assert_eq!(brief(&world.postback(both).await), "bob 1.00");
+
+    // Out of its dates, of a suspended affiliate, or unknown, it leads to nobody.
+    let ended = json!({"valid_to": "2026-07-05T10:00:00Z"});
+    assert_eq!(world.patch(&path, 2, ended).await.status, 200);
+    let out = world.postback(sale("A-6")).await;
+    assert_eq!(brief(&out), "unattributed");
+    assert_eq!(
+        explained(&world, &out).await["candidates"][0]["reason"],
+        "not_valid_then"
+    );
+    assert_eq!(
+        world
+            .patch(&path, 3, json!({"valid_to": null}))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        world
+            .patch("affiliates/bob", 1, json!({"status": "suspended"}))
+            .await
+            .status,
+        200
+    );
+    let out = world.postback(sale("A-7")).await;
+    assert_eq!(brief(&out), "unattributed");
+    assert_eq!(
+        explained(&world, &out).await["candidates"][0]["reason"],
+        "suspended"
+    );
+    let mut unknown = sale("A-8");
+    unknown["coupon"] = json!("NOBODYS");
+    assert_eq!(
+        world.postback(unknown).await.body["ignored"],
+        json!(["coupon"])
+    );
+
+    // Whoever lost the credit may still get it: the corrected claim is judged afresh, once.
+    let mut corrected = sale("A-8");
+    corrected["click_id"] = json!(click);
+    let credited = world.postback(corrected).await;
+    assert_eq!(
+        (brief(&credited), &credited.body["result"]),
+        ("cyd 1.00".to_owned(), &json!("created"))
+    );
+
+    let list = world.get("coupons").await;
+    assert_eq!(list.body["items"][0]["affiliate"], "bob");
+}
+
+#[tokio::test]
+async fn a_customer_who_was_brought_once_is_known_ever_after() {
+    let world = shop(json!({})).await;
+    let click = world.click("anna-shoes").await;
+    let sale = |order: &str, customer: &str| json!({"program": "shoes", "customer_id": customer, "order_id": order, "amount": "10"});
+    let unknown = world.postback(sale("A-0", "c-1")).await;
+    assert_eq!(
+        (brief(&unknown), &unknown.body["ignored"]),
+        ("unattributed".to_owned(), &json!(["customer_id"]))
+    );
+    let mut first = sale("A-1", "c-1");
+    first["click_id"] = json!(click);
+    assert_eq!(brief(&world.postback(first).await), "anna 1.00");
+
+    // Two months later, without a click; and another affiliate's click comes before it.
+    world.turn_to("2026-09-01T10:00:00Z").await;
+    let renewed = world.postback(sale("A-2", "c-1")).await;
+    assert_eq!(brief(&renewed), "anna 1.00");
+    assert_eq!(explained(&world, &renewed).await["decided_by"], "customer");
+    let mut clicked = sale("A-3", "c-1");
+    clicked["click_id"] = json!(world.click("bob-shoes").await);
+    assert_eq!(brief(&world.postback(clicked).await), "bob 1.00");
+    assert_eq!(
+        brief(&world.postback(sale("A-4", "c-1")).await),
+        "anna 1.00"
+    );
+    assert_eq!(
+        brief(&world.postback(sale("A-5", "c-2")).await),
+        "unattributed"
+    );
+
+    // An order that came to nothing brought nobody: whoever comes next has the customer.
+    assert_eq!(world.reversal(json!({"order_id": "A-1"})).await.status, 200);
+    let out = world.postback(sale("A-6", "c-1")).await;
+    assert_eq!(brief(&out), "unattributed");
+    assert_eq!(
+        explained(&world, &out).await["candidates"][0]["reason"],
+        "first_order_void"
+    );
+    let mut next = sale("A-7", "c-1");
+    next["click_id"] = json!(world.click("cyd-shoes").await);
+    assert_eq!(brief(&world.postback(next).await), "cyd 1.00");
+    assert_eq!(brief(&world.postback(sale("A-8", "c-1")).await), "cyd 1.00");
+}
+
+#[tokio::test]
+async fn nobody_is_paid_for_an_order_of_their_own() {
+    let world = shop(json!({})).await;
+    let click = world.click("anna-shoes").await;
+    let hashed = "f7d54c22dda5b1780276601cd005909b70543fc4a6ba72d735b4cb9bbb611f01";
+    for customer in ["anna@example.com", hashed] {
+        let own =
+            json!({"click_id": click, "customer_id": customer, "order_id": "A-1", "amount": "10"});
+        assert_eq!(brief(&world.postback(own).await), "self_referral");
+    }
+    let coupon = json!({"program": "shoes", "affiliate": "anna", "code": "anna10"});
+    world.made("coupons", coupon).await;
+    let own = json!({"program": "shoes", "coupon": "anna10", "customer_id": hashed, "order_id": "A-1", "amount": "10"});
+    assert_eq!(brief(&world.postback(own).await), "self_referral");
+    let another = json!({"click_id": click, "customer_id": "eve@example.com", "order_id": "A-1", "amount": "10"});
+    assert_eq!(brief(&world.postback(another).await), "anna 1.00");
+
+    let review = json!({"self_referral": "review"});
+    assert_eq!(world.patch("programs/shoes", 2, review).await.status, 200);
+    let own = json!({"click_id": click, "customer_id": hashed, "order_id": "A-2", "amount": "10"});
+    let waits = world.postback(own).await;
+    assert_eq!(
+        (brief(&waits), &waits.body["status"]),
+        ("anna 1.00".to_owned(), &json!("pending"))
+    );
+    assert_eq!(
+        explained(&world, &waits).await["review"],
+        json!(["self_referral"])
+    );
+}
+
+#[tokio::test]
+async fn a_visitor_who_asks_not_to_be_followed_has_no_journey() {
+    let world = shop(json!({"model": "linear"})).await;
+    let mut visitor = Visitor::new();
+    visitor.click(&world, "anna-shoes", BROWSER).await;
+    let cookie = visitor.0.clone().unwrap();
+    let headers = [
+        ("user-agent", BROWSER),
+        ("cookie", cookie.as_str()),
+        ("sec-gpc", "1"),
+    ];
+    let response = world
+        .send(Method::GET, "/r/bob-shoes", &headers, Bytes::new())
+        .await;
+    let alone = json!({"click_id": click_id(&response), "order_id": "A-1", "amount": "10"});
+    assert_eq!(brief(&world.postback(alone).await), "bob 1.00");
+}
+
+#[tokio::test]
+async fn a_rule_may_ask_for_the_visitors_country_and_the_coupon() {
+    let world = shop(json!({})).await;
+    let rules = json!({"commission": [
+        {"type": "percent", "percent": "30", "when": {"coupon": "VIP"}},
+        {"type": "percent", "percent": "10"},
+    ]});
+    assert_eq!(world.patch("programs/shoes", 2, rules).await.status, 200);
+    let click = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click, "coupon": " vip", "order_id": "A-1", "amount": "10"});
+    let first = world.postback(sale).await;
+    assert_eq!(brief(&first), "anna 3.00");
+    let id = first.body["conversion"].as_str().unwrap();
+    let amend = json!({"id": "up", "amount": "20", "reason": "a test"});
+    assert_eq!(
+        world
+            .post(&format!("conversions/{id}/amend"), amend)
+            .await
+            .status,
+        200
+    );
+    assert_eq!(world.balance("anna").await["on_hold"], "6.00");
+}
+
+#[tokio::test]
+async fn what_has_a_name_of_its_own_is_found_by_it_and_no_other_gets_it() {
+    let world = shop(json!({})).await;
+    let coupon = json!({"id": "spring", "program": "shoes", "affiliate": "anna", "code": "anna10"});
+    world.made("coupons", coupon.clone()).await;
+    assert_eq!(world.get("coupons/spring").await.body, coupon);
+    let other = json!({"id": "spring", "program": "shoes", "affiliate": "anna", "code": "anna20"});
+    assert_eq!(world.post("coupons", other).await.body["code"], "exists");
+    let link =
+        json!({"id": "front", "slug": "front-page", "program": "shoes", "affiliate": "anna"});
+    world.made("links", link).await;
+    assert_eq!(world.get("links/front").await.body["slug"], "front-page");
+}
