@@ -18,6 +18,7 @@ pub mod rights;
 pub mod setup;
 pub mod signature;
 pub mod traffic;
+pub mod visitor;
 
 #[cfg(feature = "world")]
 pub mod app;

@@ -24,7 +24,7 @@ pub use enrolment::{Enrolment, EnrolmentStatus};
 pub use link::{Link, Slug};
 pub use merchant::{Merchant, OrderScope};
 pub use payer::{Address, Payer, PayerAccount};
-pub use program::{Approval, Goal, Join, Program, ProgramStatus, SelfReferral};
+pub use program::{Approval, Goal, Join, Program, ProgramStatus, SelfReferral, VisitorCookie};
 pub use secret::{NewToken, Secret, SecretKind, SecretScope, TokenParts};
 
 use serde_json::{Map, Value};

@@ -99,6 +99,12 @@ pub fn objection(headers: &HeaderMap) -> Option<Reason> {
     }
 }
 
+/// [`objection`] to a picture that a page shows: nobody navigates to it.
+#[must_use]
+pub fn objection_to_view(headers: &HeaderMap) -> Option<Reason> {
+    objection(headers).filter(|reason| *reason != Reason::NotANavigation)
+}
+
 /// [`objection`], as the money sees it.
 #[must_use]
 pub fn class(headers: &HeaderMap) -> Class {

@@ -536,3 +536,138 @@ async fn what_has_a_name_of_its_own_is_found_by_it_and_no_other_gets_it() {
     world.made("links", link).await;
     assert_eq!(world.get("links/front").await.body["slug"], "front-page");
 }
+
+#[tokio::test]
+async fn a_view_earns_within_its_window_where_nobody_clicked() {
+    let world = shop(json!({})).await;
+    assert_eq!(
+        world
+            .patch("programs/shoes", 2, json!({"view_window": "1d"}))
+            .await
+            .status,
+        200
+    );
+    let pixel = json!({"label": "pixel", "scope": "convert", "kind": "browser"});
+    let pixel = world.made("merchants/shop/secrets", pixel).await;
+    let token = pixel["postback_token"].as_str().unwrap();
+
+    // An image on a page of another site: the cookie has to come back from there.
+    let headers = [
+        ("user-agent", BROWSER),
+        ("x-forwarded-proto", "https"),
+        ("sec-fetch-dest", "image"),
+        ("sec-fetch-mode", "no-cors"),
+        ("sec-fetch-site", "cross-site"),
+    ];
+    let seen = world
+        .send(
+            Method::GET,
+            "/i/anna-shoes.gif?sub1=banner",
+            &headers,
+            Bytes::new(),
+        )
+        .await;
+    assert_eq!(
+        (seen.status.as_u16(), &seen.headers["content-type"]),
+        (200, &"image/gif".parse().unwrap())
+    );
+    assert_eq!(&seen.headers["cache-control"], "no-store");
+    assert!(seen.body.starts_with(b"GIF89a") && seen.body.len() == 43);
+    let unknown = world
+        .send(Method::GET, "/i/nobody.gif", &headers, Bytes::new())
+        .await;
+    assert_eq!(unknown.status, 404);
+
+    // The stack's own front says which connections are https; here the cookie is the plain one.
+    let set = seen.headers["set-cookie"].to_str().unwrap();
+    let cookie = set.split(';').next().unwrap().to_owned();
+    let buy =
+        |order: &str| format!("/postback?token={token}&program=shoes&order_id={order}&amount=10");
+    let shopper = [("user-agent", BROWSER), ("cookie", cookie.as_str())];
+    let bought = answer(
+        &world
+            .send(Method::GET, &buy("A-1"), &shopper, Bytes::new())
+            .await,
+    );
+    assert_eq!(
+        (brief(&bought), &bought.body["status"]),
+        ("anna 1.00".to_owned(), &json!("pending"))
+    );
+    let explain = explained(&world, &bought).await;
+    assert_eq!(
+        (&explain["candidates"][0]["view"], &explain["decided_by"]),
+        (&json!(true), &json!("journey"))
+    );
+    let shown = world.get("conversions?affiliate=anna").await;
+    assert_eq!(shown.body["items"][0]["click"]["tags"]["sub1"], "banner");
+
+    // Another browser, one that asks not to be followed, and the shop's own server have no journey.
+    let other = [("user-agent", BROWSER)];
+    let nobody = answer(
+        &world
+            .send(Method::GET, &buy("A-2"), &other, Bytes::new())
+            .await,
+    );
+    assert_eq!(brief(&nobody), "unattributed");
+    let private = [
+        ("user-agent", BROWSER),
+        ("cookie", cookie.as_str()),
+        ("sec-gpc", "1"),
+    ];
+    let nobody = answer(
+        &world
+            .send(Method::GET, &buy("A-3"), &private, Bytes::new())
+            .await,
+    );
+    assert_eq!(brief(&nobody), "unattributed");
+    let server = json!({"program": "shoes", "order_id": "A-4", "amount": "10"});
+    assert_eq!(brief(&world.postback(server).await), "unattributed");
+
+    // A click comes before any view, and a day later the view is too old.
+    world.turn_to("2026-07-01T12:00:00Z").await;
+    let mut visitor = Visitor(Some(cookie.clone()));
+    visitor.click(&world, "bob-shoes", BROWSER).await;
+    let clicked = answer(
+        &world
+            .send(Method::GET, &buy("A-5"), &shopper, Bytes::new())
+            .await,
+    );
+    assert_eq!(brief(&clicked), "bob 1.00");
+    let explain = explained(&world, &clicked).await;
+    assert_eq!(explain["candidates"][0]["reason"], "behind_clicks");
+    world.turn_to("2026-07-02T10:00:02Z").await;
+    let later = answer(
+        &world
+            .send(Method::GET, &buy("A-6"), &shopper, Bytes::new())
+            .await,
+    );
+    assert_eq!(
+        explained(&world, &later).await["candidates"][0]["reason"],
+        "window_closed"
+    );
+}
+
+#[tokio::test]
+async fn a_program_may_want_no_cookie_and_a_link_may_say_that_consent_was_denied() {
+    let world = shop(json!({"model": "linear"})).await;
+    for path in ["/r/anna-shoes?consent=denied", "/r/anna-shoes?consent=0"] {
+        let headers = [("user-agent", BROWSER)];
+        let response = world.send(Method::GET, path, &headers, Bytes::new()).await;
+        assert_eq!(
+            (response.status.as_u16(), response.headers.get("set-cookie")),
+            (302, None)
+        );
+        let sale = json!({"click_id": click_id(&response), "order_id": path, "amount": "10"});
+        assert_eq!(brief(&world.postback(sale).await), "anna 1.00");
+    }
+    assert_eq!(
+        world
+            .patch("programs/shoes", 2, json!({"visitor_cookie": "off"}))
+            .await
+            .status,
+        200
+    );
+    let mut visitor = Visitor::new();
+    visitor.click(&world, "anna-shoes", BROWSER).await;
+    assert_eq!(visitor.0, None);
+}

@@ -172,7 +172,8 @@ impl<'a> Order<'a> {
     /// came in between.
     async fn judge(&self) -> Result<Option<Value>, Problem> {
         let (app, claim, terms) = (self.app, self.claim, self.terms());
-        let mut evidence = Evidence::of(app, claim, self.named, terms, self.now).await?;
+        let mut evidence =
+            Evidence::of(app, claim, self.named, self.sender.cookie, terms, self.now).await?;
         let candidates = std::mem::take(&mut evidence.candidates);
         let decision = Decision::of(&terms.attribution, candidates);
         if decision.decided_by.is_none() {

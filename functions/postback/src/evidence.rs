@@ -63,6 +63,7 @@ impl Evidence {
         app: &App,
         claim: &Claim,
         named: Option<&Named>,
+        cookie: Option<[u8; 16]>,
         terms: &Program,
         now: Timestamp,
     ) -> Result<Self, Problem> {
@@ -78,7 +79,11 @@ impl Evidence {
             evidence
                 .candidates
                 .push(by_click_id(named, claim.at, terms));
-            let visitor = named.click.visitor();
+        }
+        // Whoever names no click may be the visitor itself, whose browser knows its journey.
+        let by_cookie = cookie.map(|cookie| Visitor::of(&cookie, &terms.id, &app.keys()));
+        let visitor = named.map(|named| named.click.visitor()).or(by_cookie);
+        if let Some(visitor) = visitor {
             evidence
                 .add_journey(app, claim, visitor, named, terms, now)
                 .await?;
@@ -94,7 +99,7 @@ impl Evidence {
         app: &App,
         claim: &Claim,
         visitor: Visitor,
-        named: &Named,
+        named: Option<&Named>,
         terms: &Program,
         now: Timestamp,
     ) -> Result<(), Problem> {
@@ -104,7 +109,8 @@ impl Evidence {
         self.visits = visits.map_err(unavailable)?;
         let counts = terms.attribution.priority.contains(&Kind::Journey)
             || terms.attribution.model != Model::LastClick;
-        let is_other = |visit: &&Visit| visit.name != named.click.random();
+        let named = named.map(|named| named.click.random());
+        let is_other = |visit: &&Visit| named.as_ref() != Some(&visit.name);
         for visit in self.visits.iter().filter(is_other).filter(|_| counts) {
             self.candidates.push(by_visit(visit, claim.at, terms));
         }

@@ -6,11 +6,14 @@ use shared::http_types::{Page, Problem, Request};
 use shared::ids::{MerchantId, ProgramId};
 use shared::setup::{Merchant, Secret, SecretKind, TokenParts};
 use shared::signature;
+use shared::visitor::Cookie;
 
 /// A merchant whose credential is good.
 #[derive(Debug)]
 pub struct Sender {
     pub merchant: Merchant,
+    /// Of a visitor's browser: what the tracking domain knows it by.
+    pub cookie: Option<[u8; 16]>,
     secret: Secret,
 }
 
@@ -81,7 +84,14 @@ pub async fn authenticate(
     if merchant.require_signature && !is_by_signature {
         return Err(Problem::unauthorised());
     }
-    Ok(Sender { merchant, secret })
+    let is_browser = secret.kind == SecretKind::Browser;
+    let cookie = Cookie::sent(&request.headers, request.https)
+        .filter(|_| is_browser && request.header("sec-gpc") != Some("1"));
+    Ok(Sender {
+        merchant,
+        cookie,
+        secret,
+    })
 }
 
 async fn by_token(app: &App, request: &Request, token: Option<&str>) -> Result<Secret, Problem> {

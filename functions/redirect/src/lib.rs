@@ -1,20 +1,19 @@
-//! The redirect function: a visitor follows a link, and is on the way within 300 ms.
+//! The redirect function: a visitor follows a link, and is on the way within 300 ms; or sees it.
 
 mod cache;
 mod location;
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use http::{HeaderName, Method, StatusCode, header};
 use jiff::SignedDuration;
 use shared::app::{App, random};
 use shared::click::{Click, Clicking, LinkId, Visitor};
 use shared::http_types::{Problem, Request, Response};
-use shared::setup::{AffiliateStatus, Link, ProgramStatus, Slug};
+use shared::setup::{AffiliateStatus, Link, Program, ProgramStatus, Slug, VisitorCookie};
 use shared::store::{ClickRecord, StoreError};
 use shared::traffic::{self, Class};
+use shared::visitor::Cookie;
 use tokio::time::Instant;
 
 pub use cache::Pace;
@@ -23,7 +22,6 @@ use location::{Location, Parameters};
 
 /// How long a click's record outlives its window.
 const MARGIN_DAYS: i64 = 7;
-const YEAR_SECONDS: u32 = 31_536_000;
 /// The longest that a visitor waits for the table, whatever it was asked.
 const WAIT: Duration = Duration::from_millis(300);
 
@@ -53,12 +51,27 @@ pub async fn handle(state: &Redirect, request: Request) -> Response {
     answer(state, &request).await.into()
 }
 
+/// What a tracked address is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// `/r/{slug}`: to be sent on.
+    Visit,
+    /// `/i/{slug}.gif`: a picture of one pixel.
+    View,
+}
+
+impl Wanted {
+    fn of(path: &str) -> Option<(Self, Slug)> {
+        let (wanted, slug) = match path.strip_prefix("/r/") {
+            Some(slug) => (Self::Visit, slug),
+            None => (Self::View, path.strip_prefix("/i/")?.strip_suffix(".gif")?),
+        };
+        Some((wanted, Slug::parse(slug).ok()?))
+    }
+}
+
 async fn answer(state: &Redirect, request: &Request) -> Result<Response, Problem> {
-    let slug = request
-        .path
-        .strip_prefix("/r/")
-        .and_then(|slug| Slug::parse(slug).ok())
-        .ok_or_else(Problem::not_found)?;
+    let (wanted, slug) = Wanted::of(&request.path).ok_or_else(Problem::not_found)?;
     if request.method != Method::GET && request.method != Method::HEAD {
         return Err(Problem::method_not_allowed("GET, HEAD"));
     }
@@ -84,6 +97,8 @@ async fn answer(state: &Redirect, request: &Request) -> Result<Response, Problem
     let known = match link {
         Ok(Some(known)) => known,
         Ok(None) => return Err(Problem::not_found()),
+        // The page that shows it is not ours to break.
+        Err(_) if wanted == Wanted::View => return Ok(pixel()),
         Err(_) => {
             return match &state.app.fallback_url {
                 Some(fallback) => Ok(sent_on(fallback)),
@@ -91,7 +106,10 @@ async fn answer(state: &Redirect, request: &Request) -> Result<Response, Problem
             };
         }
     };
-    visit(state, request, &known, deadline).await
+    match wanted {
+        Wanted::Visit => visit(state, request, &known, deadline).await,
+        Wanted::View => Ok(view(state, request, &known, deadline).await),
+    }
 }
 
 async fn visit(
@@ -102,13 +120,7 @@ async fn visit(
 ) -> Result<Response, Problem> {
     let (link, program) = (&known.link, &known.program);
     let parameters = Parameters::of(&request.query);
-    let is_test = link.test || parameters.is_test();
-    let is_active = known.affiliate.status == AffiliateStatus::Active
-        && match program.status {
-            ProgramStatus::Active => true,
-            ProgramStatus::Draft => is_test,
-            ProgramStatus::Paused | ProgramStatus::Ended => false,
-        };
+    let is_active = is_active(known, &parameters);
     let destination = if is_active {
         link.destination.as_ref().unwrap_or(&program.destination)
     } else {
@@ -122,52 +134,140 @@ async fn visit(
         takes_deep_links: is_active,
         is_one_machine: state.app.is_one_machine,
     };
-    let cookie = Cookie::of(request);
+    let cookie = cookie(request, program, &parameters);
+    let views_count = !program.view_window.is_zero();
     if request.method == Method::HEAD {
-        return Ok(cookie.set_on(sent_on(&location.with(None)), request.https));
+        let answer = sent_on(&location.with(None));
+        return Ok(cookie.set_on(answer, request.https, views_count));
     }
 
-    let objection = traffic::objection(&request.headers);
-    let keys = state.app.keys();
-    let click = Click::mint(
-        &Clicking {
+    let seen = Seen {
+        known,
+        parameters: &parameters,
+        cookie: &cookie,
+        objection: traffic::objection(&request.headers),
+        is_view: false,
+        is_active,
+    };
+    let click = seen.mint(state, request);
+    let target = location.with(Some(click.id().as_str()));
+    let landing = location::host_of(&target);
+    seen.record(state, request, &click, landing, deadline).await;
+    Ok(cookie.set_on(sent_on(&target), request.https, views_count))
+}
+
+/// A view has no id that anybody could claim by: it counts within its visitor's journey only.
+async fn view(state: &Redirect, request: &Request, known: &Known, deadline: Instant) -> Response {
+    let parameters = Parameters::of(&request.query);
+    let cookie = cookie(request, &known.program, &parameters);
+    if request.method == Method::GET {
+        let seen = Seen {
+            known,
+            parameters: &parameters,
+            cookie: &cookie,
+            objection: traffic::objection_to_view(&request.headers),
+            is_view: true,
+            is_active: is_active(known, &parameters),
+        };
+        let view = seen.mint(state, request);
+        seen.record(state, request, &view, String::new(), deadline)
+            .await;
+    }
+    let views_count = !known.program.view_window.is_zero();
+    cookie.set_on(pixel(), request.https, views_count)
+}
+
+fn is_active(known: &Known, parameters: &Parameters<'_>) -> bool {
+    known.affiliate.status == AffiliateStatus::Active
+        && match known.program.status {
+            ProgramStatus::Active => true,
+            ProgramStatus::Draft => known.link.test || parameters.is_test(),
+            ProgramStatus::Paused | ProgramStatus::Ended => false,
+        }
+}
+
+/// None that lasts for whoever asks not to be followed (Global Privacy Control, or the consent that
+/// the link hands on), and where the program wants none.
+fn cookie(request: &Request, program: &Program, parameters: &Parameters<'_>) -> Cookie {
+    let is_denied = request.header("sec-gpc") == Some("1")
+        || parameters.is_consent_denied()
+        || program.visitor_cookie == VisitorCookie::Off;
+    Cookie::of(&request.headers, request.https, is_denied, random())
+}
+
+/// A click or view, before it has an id.
+struct Seen<'a> {
+    known: &'a Known,
+    parameters: &'a Parameters<'a>,
+    cookie: &'a Cookie,
+    objection: Option<traffic::Reason>,
+    is_view: bool,
+    is_active: bool,
+}
+
+impl Seen<'_> {
+    fn mint(&self, state: &Redirect, request: &Request) -> Click {
+        let (link, program) = (&self.known.link, &self.known.program);
+        let keys = state.app.keys();
+        let clicking = Clicking {
             link: LinkId::of(link.slug.as_str()),
-            visitor: Visitor::of(&cookie.value, &program.id, &keys),
+            visitor: Visitor::of(&self.cookie.value, &program.id, &keys),
             now: request.now,
             random: random(),
-            class: objection.map_or(Class::Human, traffic::Reason::class),
-            is_view: false,
-            is_test,
-            is_consent_denied: cookie.is_denied,
-            is_program_paused: !is_active,
-        },
-        &keys,
-    );
-    let target = location.with(Some(click.id().as_str()));
-    let record = ClickRecord {
-        program: program.id.clone(),
-        affiliate: link.affiliate.clone(),
-        slug: link.slug.to_string(),
-        reason: objection.map(|reason| reason.as_str().to_owned()),
-        tags: parameters.tags(),
-        country: request.country.clone(),
-        device: traffic::Device::of(&request.headers).as_str().to_owned(),
-        browser: traffic::browser(&request.headers).to_owned(),
-        language: traffic::language(&request.headers),
-        landing: location::host_of(&target),
-    };
-    let kept_for = SignedDuration::from_secs(i64::from(program.click_window.seconds()))
-        + SignedDuration::from_hours(24 * MARGIN_DAYS);
-    let expires_at = request.now.checked_add(kept_for).unwrap_or(request.now);
-    let recording = state.app.store.record_click(&click, &record, expires_at);
-    let recorded = tokio::time::timeout_at(deadline, recording)
-        .await
-        .unwrap_or_else(|_| Err(StoreError::Unavailable("300 ms were over".to_owned())));
-    if let Err(error) = recorded {
-        lost(link, &error);
+            class: self.objection.map_or(Class::Human, traffic::Reason::class),
+            is_view: self.is_view,
+            is_test: link.test || self.parameters.is_test(),
+            is_consent_denied: self.cookie.is_denied,
+            is_program_paused: !self.is_active,
+        };
+        Click::mint(&clicking, &keys)
     }
 
-    Ok(cookie.set_on(sent_on(&target), request.https))
+    async fn record(
+        &self,
+        state: &Redirect,
+        request: &Request,
+        click: &Click,
+        landing: String,
+        deadline: Instant,
+    ) {
+        let (link, program) = (&self.known.link, &self.known.program);
+        let record = ClickRecord {
+            program: program.id.clone(),
+            affiliate: link.affiliate.clone(),
+            slug: link.slug.to_string(),
+            reason: self.objection.map(|reason| reason.as_str().to_owned()),
+            tags: self.parameters.tags(),
+            country: request.country.clone(),
+            device: traffic::Device::of(&request.headers).as_str().to_owned(),
+            browser: traffic::browser(&request.headers).to_owned(),
+            language: traffic::language(&request.headers),
+            landing,
+        };
+        let window = if self.is_view {
+            program.view_window
+        } else {
+            program.click_window
+        };
+        let kept_for = SignedDuration::from_secs(i64::from(window.seconds()))
+            + SignedDuration::from_hours(24 * MARGIN_DAYS);
+        let expires_at = request.now.checked_add(kept_for).unwrap_or(request.now);
+        let recording = state.app.store.record_click(click, &record, expires_at);
+        let recorded = tokio::time::timeout_at(deadline, recording)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("300 ms were over".to_owned())));
+        if let Err(error) = recorded {
+            lost(link, &error);
+        }
+    }
+}
+
+/// A transparent picture of one pixel, which nobody keeps.
+fn pixel() -> Response {
+    // GIF89a: a screen of 1 x 1, two colours, the first of them transparent.
+    const GIF: &[u8] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+    Response::bytes(StatusCode::OK, "image/gif", GIF)
+        .with(HeaderName::from_static("x-robots-tag"), "noindex")
 }
 
 /// The id itself carries the claim, so the visitor goes on; a statistic misses one.
@@ -178,59 +278,4 @@ fn lost(link: &Link, error: &StoreError) {
 
 fn sent_on(target: &str) -> Response {
     Response::redirect(target).with(HeaderName::from_static("x-robots-tag"), "noindex")
-}
-
-/// The first-party cookie that makes two clicks of one visitor one journey.
-struct Cookie {
-    value: [u8; 16],
-    is_new: bool,
-    /// The visitor asked not to be followed (Global Privacy Control).
-    is_denied: bool,
-}
-
-impl Cookie {
-    /// Over https only the name that no other host of the domain can set.
-    fn name(https: bool) -> &'static str {
-        if https { "__Host-clv" } else { "clv" }
-    }
-
-    fn of(request: &Request) -> Self {
-        let is_denied = request.header("sec-gpc") == Some("1");
-        let given = request
-            .headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .filter(|(name, _)| *name == Self::name(request.https))
-            .find_map(|(_, value)| <[u8; 16]>::try_from(BASE64.decode(value).ok()?).ok());
-        match given {
-            Some(value) if !is_denied => Self {
-                value,
-                is_new: false,
-                is_denied,
-            },
-            _ => Self {
-                value: random(),
-                is_new: true,
-                is_denied,
-            },
-        }
-    }
-
-    fn set_on(&self, response: Response, https: bool) -> Response {
-        if !self.is_new || self.is_denied {
-            return response;
-        }
-        let name = Self::name(https);
-        let value = BASE64.encode(self.value);
-        let secure = if https { "; Secure" } else { "" };
-        response.with(
-            header::SET_COOKIE,
-            &format!(
-                "{name}={value}; Path=/; Max-Age={YEAR_SECONDS}; HttpOnly; SameSite=Lax{secure}"
-            ),
-        )
-    }
 }

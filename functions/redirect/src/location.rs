@@ -67,6 +67,12 @@ impl<'a> Parameters<'a> {
         self.value("test").as_deref() == Some("1")
     }
 
+    /// Whether the page with the link says that its visitor did not consent: `consent=denied`, or
+    /// `consent=0`.
+    pub fn is_consent_denied(&self) -> bool {
+        matches!(self.value("consent").as_deref(), Some("denied" | "0"))
+    }
+
     /// `sub1` to `sub10`, if it is `[A-Za-z0-9._~-]{1,64}`.
     fn sub(&self, name: &str) -> Option<String> {
         self.value(name).filter(|value| {

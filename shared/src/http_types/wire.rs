@@ -30,6 +30,11 @@ impl Span {
     }
 
     #[must_use]
+    pub const fn is_zero(self) -> bool {
+        self.seconds == 0
+    }
+
+    #[must_use]
     pub const fn seconds(self) -> u32 {
         self.seconds
     }

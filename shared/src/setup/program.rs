@@ -64,6 +64,15 @@ words!(
     }
 );
 
+words!(
+    /// Whether visitors of a program's links are known again.
+    VisitorCookie {
+        On = "on",
+        /// Each click is a journey of its own.
+        Off = "off",
+    }
+);
+
 /// A result that a merchant tells us of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Goal {
@@ -103,6 +112,7 @@ pub struct Program {
     /// How long a view may earn where no click does; zero: never.
     pub view_window: Span,
     pub attribution: Attribution,
+    pub visitor_cookie: VisitorCookie,
     pub hold_days: u16,
     pub approval: Approval,
     pub accept_late: Span,
@@ -167,6 +177,8 @@ impl Record for Program {
                 .map(Attribution::read)
                 .transpose()?
                 .unwrap_or_default(),
+            visitor_cookie: VisitorCookie::take(&mut fields, "visitor_cookie")?
+                .unwrap_or(VisitorCookie::On),
             hold_days: hold_days(&mut fields, "hold_days")?.unwrap_or(30),
             approval: Approval::take(&mut fields, "approval")?.unwrap_or(Approval::Auto),
             accept_late: fields.span("accept_late")?.unwrap_or(Span::days(90)),
@@ -203,6 +215,7 @@ impl Record for Program {
             "approval": self.approval.as_str(),
             "accept_late": self.accept_late.to_string(),
             "attribution": self.attribution.to_json(),
+            "visitor_cookie": self.visitor_cookie.as_str(),
             "rounding": self.rounding.as_str(),
             "click_id_param": self.click_id_param,
             "join": self.join.as_str(),
@@ -390,7 +403,7 @@ mod tests {
             "goals": [{"name": "sale", "payable": true}], "click_window": "30d", "view_window": "0d", "hold_days": 30,
             "approval": "auto", "accept_late": "90d",
             "attribution": {"model": "last_click", "priority": ["click_id", "journey", "coupon", "customer"], "half_life": "7d"},
-            "rounding": "half_even", "click_id_param": "click_id", "join": "approve", "other_currencies": "refuse",
+            "visitor_cookie": "on", "rounding": "half_even", "click_id_param": "click_id", "join": "approve", "other_currencies": "refuse",
             "self_referral": "refuse", "commission": [{"id": "r1", "type": "percent", "percent": "10"}],
         });
         assert_eq!(program.to_json(), printed);
@@ -410,6 +423,7 @@ mod tests {
             ),
             ("click_window", json!("12h")),
             ("view_window", json!("1d")),
+            ("visitor_cookie", json!("off")),
             (
                 "attribution",
                 json!({"model": "linear", "priority": ["coupon", "journey"], "half_life": "7d"}),
