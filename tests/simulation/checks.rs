@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 use shared::setup::{Affiliate, AffiliateStatus, Record as _};
 
-use crate::history::{AFFILIATES, DAY, HOUR, PROGRAMS, Step, Terms};
+use crate::history::{AFFILIATES, CUSTOMERS, DAY, HOUR, Model, PROGRAMS, Step, Terms, customer};
 use crate::model::{self, Line, Since};
 use crate::people::{Click, People, Posted};
 use crate::world::{Function, affiliate_id, function_of, minor};
@@ -45,9 +45,13 @@ pub async fn all(people: &People) {
     }
     runs_say_the_same(people).await;
     let mut due = Due::new();
+    let mut orders = BTreeMap::new();
     for order in 0..people.history.orders.len() {
-        order_is_credited_once(people, order, &accepted, &mut due).await;
+        if let Some(found) = order_is_credited_once(people, order, &accepted, &mut due).await {
+            orders.insert(order, found);
+        }
     }
+    customers_are_credited_once(people, &orders);
     adjusted_once(people, &mut due);
     for affiliate in 0..AFFILIATES {
         affiliate_is_paid(people, affiliate, &due, days).await;
@@ -174,7 +178,7 @@ async fn order_is_credited_once(
     order: usize,
     accepted: &BTreeMap<(usize, Option<usize>), (i64, u16)>,
     due: &mut Due,
-) {
+) -> Option<Value> {
     let world = &people.world;
     let terms = &people.history.orders[order];
     let program = PROGRAMS[terms.program];
@@ -198,29 +202,39 @@ async fn order_is_credited_once(
                 format!("o{order} was taken and has no conversion"),
             );
         }
-        return;
+        return None;
     };
     let found = get(people, &format!("conversions/{id}")).await;
     let amount = minor(&found["amount"]);
     let Some(content) = terms.amounts.iter().position(|one| *one == amount) else {
         world.wrong("one credit", format!("o{order} stands there with {amount}"));
-        return;
+        return Some(found);
     };
 
     told_the_same(people, order, &posts);
-    let mut earning = BTreeSet::new();
+    let mut must_earn = BTreeSet::new();
+    let mut may_earn = BTreeSet::new();
     let mut created = [0, 0];
     for posted in &posts {
         let click = click(posted);
         let objection = click
             .as_ref()
             .and_then(|click| objection(people, order, click, posted.at));
+        let journey = journey(people, order, posted.at);
+        let has_others = program.knows_customers || !journey.is_empty();
         let answer = &posted.answer;
         let code = answer.body["code"].as_str();
+        let is_taken = if posted.content == content {
+            answer.status == 200
+        } else {
+            answer.status == 409 && code == Some("order_conflict")
+        };
         let is_right = match objection {
-            Some(objection) => answer.status == 422 && code == Some(objection),
-            None if posted.content == content => answer.status == 200,
-            None => answer.status == 409 && code == Some("order_conflict"),
+            Some(objection) => {
+                let is_refused = answer.status == 422 && code == Some(objection);
+                is_refused || objection != "program_mismatch" && has_others && is_taken
+            }
+            None => is_taken,
         };
         if !is_right {
             world.wrong(
@@ -229,7 +243,9 @@ async fn order_is_credited_once(
             );
         }
         if answer.status == 200 {
-            earning.extend(click.map(|click| affiliate_id(click.affiliate)));
+            let named = click.filter(|_| objection.is_none());
+            must_earn.extend(named.map(|click| affiliate_id(click.affiliate)));
+            may_earn.extend(journey.iter().map(|click| affiliate_id(click.affiliate)));
             let is_credited = answer.body["status"] != "unattributed";
             created[usize::from(is_credited)] += u32::from(answer.body["result"] == "created");
         }
@@ -240,17 +256,24 @@ async fn order_is_credited_once(
             format!("o{order} was created {created:?} times"),
         );
     }
-    let credited = found["commissions"][0]["affiliate"]
-        .as_str()
-        .map(str::to_owned);
-    let is_right = match &credited {
-        None => earning.is_empty(),
-        Some(affiliate) => earning.contains(affiliate),
+    let credits = found["commissions"].as_array().cloned().unwrap_or_default();
+    let is_known = |credit: &Value| {
+        let affiliate = credit["affiliate"].as_str().unwrap_or_default();
+        must_earn.contains(affiliate) || may_earn.contains(affiliate)
+    };
+    let is_right = match found["explain"]["decided_by"].as_str() {
+        None => credits.is_empty() && must_earn.is_empty(),
+        // Whose the customer is, is asked once all orders are known.
+        Some("customer") => program.knows_customers && credits.len() == 1,
+        Some(_) => {
+            let is_one = program.model == Model::Linear || credits.len() == 1;
+            is_one && !credits.is_empty() && credits.iter().all(is_known)
+        }
     };
     if !is_right {
         world.wrong(
             "one credit",
-            format!("o{order} is credited to {credited:?}, of {earning:?}"),
+            format!("o{order} is credited to {credits:?}, of {must_earn:?} and {may_earn:?}"),
         );
     }
 
@@ -287,9 +310,9 @@ async fn order_is_credited_once(
         }
     }
 
-    let Some(affiliate) = credited else {
-        return;
-    };
+    if credits.is_empty() {
+        return Some(found);
+    }
     let status = found["status"].as_str().unwrap_or_default();
     let decided = |decision| {
         let seen = people.seen.borrow();
@@ -318,20 +341,117 @@ async fn order_is_credited_once(
         world.wrong("one credit", format!("o{order} is {status}"));
     }
     let commission = model::commission(&program, amount);
-    if minor(&found["commissions"][0]["amount"]) != commission {
-        world.wrong(
-            "one credit",
-            format!("o{order} earns {commission}, not {}", found["commissions"]),
-        );
+    let shares = shares(people, order, &found, commission);
+    for credit in &credits {
+        let affiliate = credit["affiliate"].as_str().unwrap_or_default().to_owned();
+        let share = shares.get(&affiliate).copied().unwrap_or_default();
+        if minor(&credit["amount"]) != share {
+            world.wrong(
+                "one credit",
+                format!("o{order} earns {commission}, {affiliate} {share} of it, not {credit}"),
+            );
+        }
+        if matches!(status, "approved" | "reversed") {
+            let back = model::given_back(&program, share, amount - remaining, amount);
+            let pocket = (
+                program.payer.to_owned(),
+                affiliate,
+                program.currency.to_owned(),
+            );
+            due.entry(pocket).or_default().0 += share - back;
+        }
     }
-    if matches!(status, "approved" | "reversed") {
-        let back = model::given_back(&program, commission, amount - remaining, amount);
-        let pocket = (
-            program.payer.to_owned(),
-            affiliate,
-            program.currency.to_owned(),
-        );
-        due.entry(pocket).or_default().0 += commission - back;
+    Some(found)
+}
+
+/// The clicks of an order's visitor that could earn it at this instant, were none named.
+fn journey(people: &People, order: usize, at: i64) -> Vec<Click> {
+    let program = &PROGRAMS[people.history.orders[order].program];
+    let seen = people.seen.borrow();
+    let clicks = seen.clicks.values().flatten();
+    clicks
+        .filter(|click| click.visitor == order && PROGRAMS[click.program].id == program.id)
+        .filter(|click| click.is_human && (0..=program.window_ms).contains(&(at - click.at)))
+        .cloned()
+        .collect()
+}
+
+/// What each affiliate gets of an order, by the clicks that its explanation says were credited:
+/// each of them must have been made, by this visitor, and counts once.
+fn shares(people: &People, order: usize, found: &Value, commission: i64) -> BTreeMap<String, i64> {
+    let explain = &found["explain"];
+    let candidates = explain["candidates"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let credited: Vec<&Value> = candidates
+        .iter()
+        .filter(|candidate| candidate["share"].is_string())
+        .collect();
+    let mut shares = BTreeMap::new();
+    let parts = model::split(commission, credited.len());
+    let mut touches = BTreeSet::new();
+    for (candidate, part) in credited.iter().zip(parts) {
+        let affiliate = candidate["affiliate"].as_str().unwrap_or_default();
+        *shares.entry(affiliate.to_owned()).or_default() += part;
+        if explain["decided_by"] == "customer" {
+            continue;
+        }
+        let seen = people.seen.borrow();
+        let was_made = seen.clicks.values().flatten().any(|click| {
+            click.visitor == order && click.is_human && affiliate_id(click.affiliate) == affiliate
+        });
+        let is_new = touches.insert(candidate["click"].as_str().unwrap_or_default().to_owned());
+        if !was_made || !is_new {
+            people.world.wrong(
+                "one credit",
+                format!("o{order}: nobody made the credited {candidate}, or it counts twice"),
+            );
+        }
+    }
+    shares
+}
+
+/// A customer belongs to whoever brought the first order that came to something.
+fn customers_are_credited_once(people: &People, orders: &BTreeMap<usize, Value>) {
+    for (number, program) in PROGRAMS
+        .iter()
+        .enumerate()
+        .filter(|(_, program)| program.knows_customers)
+    {
+        for who in 0..CUSTOMERS {
+            let is_theirs = |order: &usize| {
+                people.history.orders[*order].program == number && customer(*order) == who
+            };
+            let theirs: Vec<&Value> = orders
+                .iter()
+                .filter(|(order, _)| is_theirs(order))
+                .map(|(_, found)| found)
+                .collect();
+            let owners = |is_by: &dyn Fn(&str) -> bool| -> BTreeSet<String> {
+                let by =
+                    |found: &&&Value| found["explain"]["decided_by"].as_str().is_some_and(is_by);
+                let found = theirs.iter().filter(by);
+                found
+                    .filter_map(|found| found["commissions"][0]["affiliate"].as_str())
+                    .map(str::to_owned)
+                    .collect()
+            };
+            let known = owners(&|by| by == "customer");
+            let brought = owners(&|by| by != "customer");
+            let is_void =
+                |found: &&Value| found["status"] == "reversed" || found["status"] == "rejected";
+            let is_one = known.len() <= 1 || theirs.iter().any(is_void);
+            if !is_one || !known.is_subset(&brought) {
+                people.world.wrong(
+                    "one customer",
+                    format!(
+                        "customer {who} of {} is {known:?}'s, brought by {brought:?}",
+                        program.id
+                    ),
+                );
+            }
+        }
     }
 }
 

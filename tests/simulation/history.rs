@@ -25,6 +25,15 @@ pub struct Program {
     pub is_manual: bool,
     pub window: &'static str,
     pub window_ms: i64,
+    pub model: Model,
+    /// Whether its shop names its customers, who are then known ever after.
+    pub knows_customers: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    LastClick,
+    Linear,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +56,8 @@ pub const PROGRAMS: [Program; 4] = [
         is_manual: false,
         window: "30d",
         window_ms: 30 * DAY,
+        model: Model::LastClick,
+        knows_customers: true,
     },
     Program {
         id: "p1",
@@ -59,6 +70,8 @@ pub const PROGRAMS: [Program; 4] = [
         is_manual: true,
         window: "1d",
         window_ms: DAY,
+        model: Model::Linear,
+        knows_customers: false,
     },
     Program {
         id: "p2",
@@ -71,6 +84,8 @@ pub const PROGRAMS: [Program; 4] = [
         is_manual: false,
         window: "30d",
         window_ms: 30 * DAY,
+        model: Model::Linear,
+        knows_customers: false,
     },
     Program {
         id: "p3",
@@ -83,6 +98,8 @@ pub const PROGRAMS: [Program; 4] = [
         is_manual: true,
         window: "12h",
         window_ms: 12 * HOUR,
+        model: Model::LastClick,
+        knows_customers: true,
     },
 ];
 
@@ -143,10 +160,20 @@ pub struct Order {
     pub amounts: [i64; 2],
 }
 
+/// A shop has few customers, who come again.
+pub const CUSTOMERS: usize = 3;
+
+/// The customer who makes an order.
+pub fn customer(order: usize) -> usize {
+    order % CUSTOMERS
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     Click {
         click: usize,
+        /// Whoever bought the order of this number.
+        visitor: usize,
         program: usize,
         affiliate: usize,
         is_human: bool,
@@ -290,7 +317,7 @@ impl History {
             });
             let mut known = Vec::new();
             let mut from = self.later(rng, 0);
-            for _ in 0..[1, 1, 1, 2, 0][rng.usize(0..5)] {
+            for _ in 0..[1, 1, 2, 3, 0][rng.usize(0..5)] {
                 let wrong = rng.u8(0..16) == 0;
                 let program = if wrong {
                     rng.usize(0..PROGRAMS.len())
@@ -299,6 +326,7 @@ impl History {
                 };
                 let step = Step::Click {
                     click: clicks,
+                    visitor: order,
                     program,
                     affiliate: rng.usize(0..AFFILIATES),
                     is_human: rng.u8(0..8) != 0,

@@ -21,6 +21,15 @@ pub fn given_back(program: &Program, commission: i64, refunded: i64, amount: i64
     rounded(program.rounding, product, i128::from(amount))
 }
 
+/// What each of several touches gets of a commission that they share alike: what is left over goes
+/// to the first of them, a unit each.
+pub fn split(commission: i64, touches: usize) -> Vec<i64> {
+    let count = i64::try_from(touches).expect("a journey is short");
+    (0..count)
+        .map(|place| commission / count + i64::from(place < commission % count))
+        .collect()
+}
+
 fn rounded(rounding: &str, numerator: i128, denominator: i128) -> i64 {
     let (whole, rest) = (numerator / denominator, numerator % denominator);
     let up = match (rounding, (rest * 2).cmp(&denominator)) {

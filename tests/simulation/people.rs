@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tests::{Answer, BROWSER};
 
-use crate::history::{DAY, History, PROGRAMS, Step, TERMS};
+use crate::history::{DAY, History, PROGRAMS, Step, TERMS, customer};
 use crate::world::{
     Function, Trouble, World, affiliate_id, decimal, instant, minor, slug, terms_json,
 };
@@ -23,6 +23,7 @@ const LOOKS: u32 = 40;
 #[derive(Debug, Clone)]
 pub struct Click {
     pub id: String,
+    pub visitor: usize,
     pub program: usize,
     pub affiliate: usize,
     pub is_human: bool,
@@ -76,11 +77,13 @@ impl People {
         match step {
             Step::Click {
                 click,
+                visitor,
                 program,
                 affiliate,
                 is_human,
             } => {
-                self.visit(click, program, affiliate, is_human).await;
+                self.visit(click, visitor, program, affiliate, is_human)
+                    .await;
             }
             Step::Post {
                 order,
@@ -125,13 +128,21 @@ impl People {
         }
     }
 
-    async fn visit(&self, click: usize, program: usize, affiliate: usize, is_human: bool) {
+    async fn visit(
+        &self,
+        click: usize,
+        visitor: usize,
+        program: usize,
+        affiliate: usize,
+        is_human: bool,
+    ) {
         let path = format!("/r/{}", slug(affiliate, PROGRAMS[program].id));
-        let agent = json!(if is_human { BROWSER } else { ROBOT });
+        let agent = if is_human { BROWSER } else { ROBOT };
+        let browser = json!([agent, cookie(visitor)]);
         for _ in 0..LOOKS {
             let visited = self
                 .world
-                .call(Function::Redirect, Method::GET, &path, "", &agent)
+                .call(Function::Redirect, Method::GET, &path, "", &browser)
                 .await;
             let Some(response) = visited else {
                 self.world.count(Trouble::Resent);
@@ -143,6 +154,7 @@ impl People {
                     let at = clicked_at(&id);
                     Some(Click {
                         id,
+                        visitor,
                         program,
                         affiliate,
                         is_human,
@@ -190,6 +202,9 @@ impl People {
             "program": program.id, "amount": decimal(terms.amounts[content], program.currency),
             "occurred_at": instant(at).to_string(),
         });
+        if program.knows_customers {
+            body["customer_id"] = json!(format!("customer {}", customer(order)));
+        }
         if let Some(click) = known {
             body["click_id"] = json!(click.id);
         }
@@ -477,6 +492,13 @@ impl People {
             .wrong("answers", format!("{payer}'s May has no report"));
         Vec::new()
     }
+}
+
+/// The cookie that a visitor has had from the beginning.
+fn cookie(visitor: usize) -> String {
+    use base64::Engine as _;
+    let value = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{visitor:016}"));
+    format!("__Host-clv={value}")
 }
 
 /// The instant in a click id, as the design lays it out: 6 bytes after the first two.

@@ -44,10 +44,11 @@ pub enum Plant {
     PocketNotNoted,
     MonthNotAdded,
     WaitingNotKept,
+    CustomerUnguarded,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 27] = [
+    pub const ALL: [(Self, &'static str); 28] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -143,6 +144,10 @@ impl Plant {
         (
             Self::WaitingNotKept,
             "a reversal without its sale is told 404 and forgotten",
+        ),
+        (
+            Self::CustomerUnguarded,
+            "a customer's first credit goes to whoever writes it last",
         ),
     ];
 
@@ -312,6 +317,7 @@ impl Between {
                 {
                     always(to);
                 }
+                Plant::CustomerUnguarded if pk.starts_with("K#") => always(to),
                 Plant::CreditWithoutVersion
                     if is_conversion && asks_version && function == "postback" =>
                 {

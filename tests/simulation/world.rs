@@ -26,7 +26,7 @@ use shared::rights::{ApiKey, KeyText};
 use shared::store::{Audit, Store};
 use tokio::time::Instant;
 
-use crate::history::{DAY, History, PROGRAMS, SECOND, TERMS, Terms};
+use crate::history::{DAY, History, Model, PROGRAMS, SECOND, TERMS, Terms};
 use crate::plants::Plant;
 
 /// How far an instance's clock may be off, in milliseconds.
@@ -204,7 +204,12 @@ impl World {
                     json!({"type": "flat", "amount": decimal(amount, program.currency)})
                 }
             };
+            let model = match program.model {
+                Model::LastClick => "last_click",
+                Model::Linear => "linear",
+            };
             let json = json!({
+                "attribution": {"model": model},
                 "id": program.id, "merchant": format!("m{}", program.merchant), "name": program.id,
                 "currency": program.currency, "destination": "https://shop.example/",
                 "hold_days": program.hold_days, "rounding": program.rounding,
@@ -549,7 +554,10 @@ fn request(
     };
     match (bearer, body) {
         // A visitor's browser, or a robot.
-        ("", Value::String(agent)) => header("user-agent", agent),
+        ("", Value::Array(browser)) => {
+            header("user-agent", browser[0].as_str().unwrap_or_default());
+            header("cookie", browser[1].as_str().unwrap_or_default());
+        }
         ("", _) => header("content-type", "application/json"),
         (bearer, _) => header("authorization", &format!("Bearer {bearer}")),
     }
