@@ -4,6 +4,8 @@ mod condition;
 mod index;
 mod reach;
 mod rule;
+mod standing;
+mod tiers;
 
 use std::fmt;
 
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use crate::http_types::{Fields, Invalid};
 use crate::ids::{AffiliateId, RuleId};
 use crate::money::{Currency, Money, Percent, Rounding};
+use crate::period::{Month, day_of};
 
 pub use condition::Customer;
 use condition::Facts;
@@ -20,6 +23,8 @@ pub(crate) use condition::folded_code;
 use index::Index;
 use rule::Pay;
 pub use rule::Rule;
+pub use standing::{Advance, Buyer, Counter, Recurring, Standing, Standings};
+use tiers::{StepPay, TiersPeriod};
 
 /// A program has at most this many rules; saving compares each with all before it.
 pub const RULES_MAX: usize = 1_000;
@@ -48,6 +53,9 @@ pub struct Sale<'a> {
     pub country: Option<&'a str>,
     /// As it was sent; compared trimmed and without case.
     pub coupon: Option<&'a str>,
+    pub buyer: Buyer,
+    /// What the counters stood at before this order, as far as they are known.
+    pub standings: &'a Standings,
     /// The order's value. With lines it is their sum, which the door has checked.
     pub amount: Option<Money>,
     /// An order without lines is judged as a single one that has neither sku nor category.
@@ -70,6 +78,8 @@ pub struct Commission {
     pub amount: Money,
     /// One for each line of the order, in its order; one if it has none.
     pub lines: Vec<LineCommission>,
+    /// What the order adds to counters: only where these stand there still may it be booked.
+    pub advances: Vec<Advance>,
 }
 
 /// What one line earns, and why.
@@ -86,12 +96,18 @@ pub struct LineCommission {
 
 /// The arithmetic of one line, as data. `Display` spells it out:
 /// `12.30 EUR x 7.5 % = 0.9225 -> 0.92 half_even`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reckoning {
     /// A share of the line, rounded once.
     Share {
         basis: Money,
         percent: Percent,
+        rounding: Rounding,
+        rounded: Money,
+    },
+    /// Shares by step, added up and rounded once.
+    Tiers {
+        parts: Vec<(Money, Percent)>,
         rounding: Rounding,
         rounded: Money,
     },
@@ -111,7 +127,7 @@ pub enum Bound {
 }
 
 /// Why a sale earns nothing that could be booked: a business answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoCommission {
     #[error("no rule holds for any line of the order")]
     NoRule,
@@ -119,18 +135,11 @@ pub enum NoCommission {
     AmountRequired,
     #[error("the lines earn more than an amount can hold")]
     TooLarge,
-}
-
-impl NoCommission {
-    /// The refusal's stable code.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::NoRule => "no_rule",
-            Self::AmountRequired => "amount_required",
-            Self::TooLarge => "amount_too_large",
-        }
-    }
+    #[error("the rule ends for each customer, and the sender does not name the customer")]
+    CustomerRequired,
+    /// No answer yet: how far this has come must be known first.
+    #[error("a counter is not known")]
+    Unknown(Counter),
 }
 
 impl Rules {
@@ -179,7 +188,7 @@ impl Rules {
         let may_pay = |rule: &Rule| rule.goal().is_none_or(|own| own == goal);
         self.rules
             .iter()
-            .any(|rule| may_pay(rule) && matches!(rule.pay, Pay::Percent(_)))
+            .any(|rule| may_pay(rule) && rule.needs_amount())
     }
 
     /// What the sale earns. Each line is rounded once, by the program's rounding, before the
@@ -194,7 +203,7 @@ impl Rules {
         rounding: Rounding,
     ) -> Result<Commission, NoCommission> {
         let mut facts = Facts::of(sale);
-        let mut paid_flat: Vec<usize> = Vec::new();
+        let mut counting = Counting::default();
         let mut lines = Vec::with_capacity(sale.lines.len().max(1));
 
         let as_given = sale
@@ -204,16 +213,13 @@ impl Rules {
         let as_one = sale.lines.is_empty().then_some((None, None, sale.amount));
         for (sku, category, basis) in as_given.chain(as_one) {
             facts.set_line(sku, category);
-            let found = self.index.first(&self.rules, &facts, sale.at);
+            let goes_on = |rule: &Rule| rule.goes_on(sale);
+            let found = self.index.first(&self.rules, &facts, sale.at, goes_on);
             let reckoned = match found {
                 None => None,
                 Some(position) => {
                     let rule = &self.rules[position];
-                    let flat_before = paid_flat.contains(&position);
-                    if matches!(rule.pay, Pay::Flat(_)) && !flat_before {
-                        paid_flat.push(position);
-                    }
-                    Some(reckon(rule, basis, flat_before, rounding)?)
+                    Some(counting.reckon(position, rule, sale, basis, rounding)?)
                 }
             };
             lines.push((sku, found, reckoned));
@@ -227,11 +233,11 @@ impl Rules {
         if lines.iter().all(|(_, found, _)| found.is_none()) {
             return Err(NoCommission::NoRule);
         }
-        let nothing = (Reckoning::NoRule, None, Money::zero(currency));
+        let nothing = || (Reckoning::NoRule, None, Money::zero(currency));
         let lines: Vec<LineCommission> = lines
             .into_iter()
             .map(|(sku, found, reckoned)| {
-                let (reckoning, bound, amount) = reckoned.unwrap_or(nothing);
+                let (reckoning, bound, amount) = reckoned.unwrap_or_else(nothing);
                 let rule = found.map(|position| self.rules[position].id.clone());
                 LineCommission {
                     sku: sku.map(str::to_owned),
@@ -248,37 +254,174 @@ impl Rules {
                 sum.checked_add(line.amount)
             })
             .ok_or(NoCommission::TooLarge)?;
-        Ok(Commission { amount, lines })
+        Ok(Commission {
+            amount,
+            lines,
+            advances: counting.advances(currency),
+        })
     }
 }
 
-/// One line's arithmetic, under a rule that holds for it.
+impl Rule {
+    fn needs_amount(&self) -> bool {
+        match &self.pay {
+            Pay::Percent(_) => true,
+            Pay::Flat(_) => false,
+            Pay::Tiered(tiers) => tiers.needs_amount(),
+        }
+    }
+
+    /// Whether it has not ended for this customer; a rule of which that is not known counts as
+    /// one that goes on, until it is the first that holds.
+    fn goes_on(&self, sale: &Sale<'_>) -> bool {
+        let (Some(recurring), Buyer::Named { since }) = (self.recurring, sale.buyer) else {
+            return true;
+        };
+        let before = sale.standings.get(&self.by_customer());
+        before.is_none_or(|before| recurring.goes_on(before, since, sale.at))
+    }
+
+    fn by_customer(&self) -> Counter {
+        Counter::Customer {
+            rule: self.id.clone(),
+        }
+    }
+
+    /// The counter that its steps are climbed by.
+    fn by_tier(&self, sale: &Sale<'_>) -> Option<Counter> {
+        let Pay::Tiered(tiers) = &self.pay else {
+            return None;
+        };
+        let month = match tiers.period {
+            TiersPeriod::Month => Some(Month::of(day_of(sale.at))),
+            TiersPeriod::Lifetime => None,
+        };
+        Some(Counter::Tier {
+            rule: self.id.clone(),
+            month,
+        })
+    }
+}
+
+/// What the lines of one order did so far, by the position of their rule.
+#[derive(Default)]
+struct Counting {
+    paid_flat: Vec<usize>,
+    /// With what stood there before the order, and what its lines added.
+    counters: Vec<(Counter, Standing, i64)>,
+}
+
+impl Counting {
+    /// One line under the rule that holds for it.
+    fn reckon(
+        &mut self,
+        position: usize,
+        rule: &Rule,
+        sale: &Sale<'_>,
+        basis: Option<Money>,
+        rounding: Rounding,
+    ) -> Result<(Reckoning, Option<Bound>, Money), NoCommission> {
+        if rule.recurring.is_some() {
+            if sale.buyer == Buyer::Unnamed {
+                return Err(NoCommission::CustomerRequired);
+            }
+            self.count(rule.by_customer(), sale, basis)?;
+        }
+        let before = match rule.by_tier(sale) {
+            Some(counter) => self.count(counter, sale, basis)?,
+            None => Standing::default(),
+        };
+        let flat_before = self.paid_flat.contains(&position);
+        let reckoned = reckon(rule, basis, before, flat_before, rounding)?;
+        if matches!(reckoned.0, Reckoning::Flat { .. }) {
+            self.paid_flat.push(position);
+        }
+        Ok(reckoned)
+    }
+
+    /// Where the counter stood before this line; the line is added to it.
+    fn count(
+        &mut self,
+        counter: Counter,
+        sale: &Sale<'_>,
+        basis: Option<Money>,
+    ) -> Result<Standing, NoCommission> {
+        let value = basis.map_or(0, Money::minor);
+        let known = self.counters.iter_mut().find(|(own, ..)| *own == counter);
+        if let Some((_, before, added)) = known {
+            let sum = before.sum.saturating_add(*added);
+            *added = added.saturating_add(value);
+            return Ok(Standing { sum, ..*before });
+        }
+        let Some(before) = sale.standings.get(&counter) else {
+            return Err(NoCommission::Unknown(counter));
+        };
+        self.counters.push((counter, before, value));
+        Ok(before)
+    }
+
+    fn advances(self, currency: Currency) -> Vec<Advance> {
+        let counters = self.counters.into_iter();
+        counters
+            .map(|(counter, before, added)| Advance {
+                counter,
+                before,
+                value: Money::new(added, currency),
+            })
+            .collect()
+    }
+}
+
+/// One line's arithmetic, under a rule that holds for it, after what came `before`.
 fn reckon(
     rule: &Rule,
     basis: Option<Money>,
+    before: Standing,
     flat_before: bool,
     rounding: Rounding,
 ) -> Result<(Reckoning, Option<Bound>, Money), NoCommission> {
-    let (reckoning, amount) = match rule.pay {
-        Pay::Flat(_) if flat_before => {
+    if rule.needs_amount() && basis.is_none() {
+        return Err(NoCommission::AmountRequired);
+    }
+    let basis = basis.unwrap_or_else(|| Money::zero(rule.currency));
+    let flat = match &rule.pay {
+        Pay::Flat(amount) => Some(*amount),
+        Pay::Tiered(tiers) => match tiers.step(before).pay {
+            StepPay::Flat(amount) => Some(amount),
+            StepPay::Percent(_) => None,
+        },
+        Pay::Percent(_) => None,
+    };
+    let (reckoning, amount) = match (&rule.pay, flat) {
+        (_, Some(_)) if flat_before => {
             return Ok((Reckoning::FlatBefore, None, Money::zero(rule.currency)));
         }
-        Pay::Flat(amount) => (Reckoning::Flat { amount }, amount),
-        Pay::Percent(percent) => {
-            let basis = basis.ok_or(NoCommission::AmountRequired)?;
-            let rounded = basis.percent(percent, rounding);
-            let reckoning = Reckoning::Share {
-                basis,
-                percent,
+        (_, Some(amount)) => (Reckoning::Flat { amount }, amount),
+        (Pay::Tiered(tiers), None) => {
+            let parts = tiers.parts(before, basis);
+            let rounded = Money::shares(&parts, rounding).unwrap_or(basis);
+            let reckoning = Reckoning::Tiers {
+                parts,
                 rounding,
                 rounded,
             };
-            if basis.is_zero() {
-                return Ok((reckoning, None, rounded));
-            }
             (reckoning, rounded)
         }
+        (Pay::Percent(percent), _) => {
+            let rounded = basis.percent(*percent, rounding);
+            let reckoning = Reckoning::Share {
+                basis,
+                percent: *percent,
+                rounding,
+                rounded,
+            };
+            (reckoning, rounded)
+        }
+        (Pay::Flat(_), None) => unreachable!("a flat rule pays its amount"),
     };
+    if flat.is_none() && basis.is_zero() {
+        return Ok((reckoning, None, amount));
+    }
     let bound = match (rule.min, rule.max) {
         (Some(min), _) if amount.minor() < min.minor() => Some(Bound::RaisedTo(min)),
         (_, Some(max)) if max.minor() < amount.minor() => Some(Bound::CutTo(max)),
@@ -306,6 +449,17 @@ impl fmt::Display for Reckoning {
                     "{basis} {} x {percent} % = {exact} -> {rounded} {rounding}",
                     basis.currency()
                 )
+            }
+            Self::Tiers {
+                parts,
+                rounding,
+                rounded,
+            } => {
+                for (place, (part, percent)) in parts.iter().enumerate() {
+                    let plus = if place > 0 { " + " } else { "" };
+                    write!(f, "{plus}{part} {} x {percent} %", part.currency())?;
+                }
+                write!(f, " -> {rounded} {rounding}")
             }
             Self::Flat { amount } => write!(f, "{amount} {} for the order", amount.currency()),
             Self::FlatBefore => f.write_str("paid on an earlier line of the order"),

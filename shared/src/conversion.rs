@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::attribution::part_of;
+use crate::commission::Standings;
 use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
 use crate::money::{Currency, Money, Rounding};
 
@@ -129,6 +130,8 @@ pub struct Credit {
     pub group: Option<String>,
     /// The visitor's, which rules may ask for; none where it is not known.
     pub country: Option<String>,
+    /// Where the counters that its rules asked for stood before this order.
+    pub standings: Standings,
     /// Before anything was taken back.
     pub commission: Money,
     pub lane: u8,
@@ -299,6 +302,8 @@ pub enum Refusal {
     /// The customer is the affiliate.
     SelfReferral,
     NoRule,
+    /// A rule that ends for each customer needs to know which it is.
+    CustomerRequired,
     AmountRequired,
     AmountTooLarge,
     /// A reversal that waited for its sale takes back more than the sale.
@@ -319,6 +324,7 @@ impl Refusal {
             Self::CurrencyMismatch => "currency_mismatch",
             Self::SelfReferral => "self_referral",
             Self::NoRule => "no_rule",
+            Self::CustomerRequired => "customer_id_required",
             Self::AmountRequired => "amount_required",
             Self::AmountTooLarge => "amount_too_large",
             Self::ReversalExceeds => "reversal_exceeds",

@@ -314,6 +314,26 @@ impl Money {
         self.part_of(rounding.divide(exact, hundredfold))
     }
 
+    /// The sum of several shares, rounded once; none where there are no parts.
+    ///
+    /// # Panics
+    /// Where the parts together are more than an amount can hold.
+    #[must_use]
+    pub fn shares(parts: &[(Self, Percent)], rounding: Rounding) -> Option<Self> {
+        // OK because a percent has at most 13 digits, an `i64` 19, and the parts are one amount's.
+        let digits = |percent: &Percent| percent.0.scale();
+        let scale = parts.iter().map(|(_, percent)| digits(percent)).max()?;
+        let exact: i128 = parts
+            .iter()
+            .map(|(part, percent)| {
+                let missing = 10_i128.pow(scale - digits(percent));
+                i128::from(part.minor) * percent.0.mantissa() * missing
+            })
+            .sum();
+        let whole = parts.first()?.0;
+        Some(whole.part_of(rounding.divide(exact, 100 * 10_i128.pow(scale))))
+    }
+
     /// `self × part ÷ whole`, rounded once: what of a commission goes with a part of its order.
     ///
     /// `None` unless `0 ≤ part ≤ whole` and `whole` is over zero. It never shrinks as `part`

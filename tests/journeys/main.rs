@@ -15,4 +15,5 @@ mod money;
 mod races;
 mod refusals;
 mod roles;
+mod rules;
 mod setup;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::attribution::{Candidate, Decision, Kind, LeftOut};
 use shared::click::Click;
-use shared::commission::{Commission, Customer, Line, NoCommission, Sale};
+use shared::commission::{Buyer, Commission, Customer, Line, NoCommission, Sale, Standings};
 use shared::conversion::{
     Conversion, Credit, Item, OrderKey, Refusal, Status, digest, fingerprint,
 };
@@ -14,7 +14,7 @@ use shared::ids::{AffiliateId, ProgramId};
 use shared::ledger::lane_of;
 use shared::period::{day_of, days_after};
 use shared::setup::{Approval, Enrolment, Goal, Link, OrderScope, Program};
-use shared::store::{FirstCredit, Recorded, Refusing, Versioned};
+use shared::store::{Besides, Counted, Recorded, Refusing, Versioned};
 use shared::traffic::Class;
 
 use super::claim::{Claim, OrderValue, value_of};
@@ -23,8 +23,9 @@ use super::reverse;
 use super::sender::Sender;
 use super::trail::{self, Reckoned};
 
-/// How often an order is judged again because another one of its customer came first.
-const JUDGED_MOST: u32 = 4;
+/// How often an order is judged again because another one of its customer or its affiliate came
+/// first.
+const JUDGED_MOST: u32 = 12;
 
 /// Records the result that the fields tell of, and answers as the contract has it.
 pub async fn convert(
@@ -168,8 +169,7 @@ impl<'a> Order<'a> {
         Ok(body(&conversion, is_first.map_err(unavailable)?))
     }
 
-    /// Decides who is credited, reckons and records; none if another order of the same customer
-    /// came in between.
+    /// Decides who is credited, reckons and records; none if what it was judged by moved meanwhile.
     async fn judge(&self) -> Result<Option<Value>, Problem> {
         let (app, claim, terms) = (self.app, self.claim, self.terms());
         let mut evidence =
@@ -184,10 +184,10 @@ impl<'a> Order<'a> {
             let mut conversion = self.conversion(Status::Unattributed);
             conversion.why = why;
             conversion.facts["ignored"] = json!(evidence.ignored);
-            return self.record(&conversion, None).await;
+            return self.record(&conversion, &Besides::default()).await;
         }
 
-        let mut reckoned = Vec::new();
+        let mut reckoned: Vec<Reckoned> = Vec::new();
         let mut credits = Vec::new();
         for (affiliate, weight) in decision.shares() {
             let (credit, own) = self
@@ -225,8 +225,15 @@ impl<'a> Order<'a> {
             .iter()
             .filter(|name| **name != "customer_id");
         conversion.facts["ignored"] = json!(ignored.collect::<Vec<_>>());
-        let first = evidence.first_credit(&decision.shares());
-        self.record(&conversion, first.as_ref()).await
+        conversion.facts["buyer"] = match evidence.buyer() {
+            Buyer::Unnamed => Value::Null,
+            Buyer::Named { since } => json!({"since": since.map(|since| since.to_string())}),
+        };
+        let besides = Besides {
+            first: evidence.first_credit(&decision.shares()),
+            counted: counted(&reckoned, evidence.customer()),
+        };
+        self.record(&conversion, &besides).await
     }
 
     /// One affiliate's part of the order: what it would earn alone on its own terms, by its share.
@@ -254,9 +261,12 @@ impl<'a> Order<'a> {
             .filter_map(|(candidate, _)| evidence.visit(candidate)?.record.country.clone())
             .last();
 
-        let whole = self
-            .earned(&affiliate, group.as_deref(), country.as_deref())
-            .await?;
+        let asked = Asked {
+            affiliate: &affiliate,
+            group: group.as_deref(),
+            country: country.as_deref(),
+        };
+        let (whole, standings) = self.earned(evidence, &asked).await?;
         let nothing = shared::money::Money::zero(terms.currency);
         let amount = whole
             .as_ref()
@@ -270,6 +280,7 @@ impl<'a> Order<'a> {
             affiliate_version: version,
             group,
             country,
+            standings,
             commission: amount,
             lane: lane_of(&claim.order_id, lanes),
             payable_on: days_after(from, u32::from(hold)).max(day_of(self.now)),
@@ -284,38 +295,50 @@ impl<'a> Order<'a> {
         Ok((credit, reckoned))
     }
 
-    /// What an affiliate would earn by the whole order; none where no rule holds for it.
+    /// What an affiliate would earn by the whole order, and where the counters stood that its rules
+    /// asked for; none where no rule holds for it.
     async fn earned(
         &self,
-        affiliate: &AffiliateId,
-        group: Option<&str>,
-        country: Option<&str>,
-    ) -> Result<Option<Commission>, Problem> {
+        evidence: &Evidence,
+        asked: &Asked<'_>,
+    ) -> Result<(Option<Commission>, Standings), Problem> {
+        let mut standings = Standings::default();
         if !self.goal.payable {
-            return Ok(None);
+            return Ok((None, standings));
         }
         let (claim, terms) = (self.claim, self.terms());
         let lines: Vec<Line<'_>> = self.value.items.iter().map(line).collect();
-        let sale = Sale {
-            at: claim.at,
-            goal: &self.goal.name,
-            affiliate,
-            group,
-            customer: claim.customer,
-            country,
-            coupon: claim.coupon.as_deref(),
-            amount: self.value.amount,
-            lines: &lines,
-        };
-        match terms.commission.commission(&sale, terms.rounding) {
-            Ok(earned) => Ok(Some(earned)),
-            Err(NoCommission::NoRule) => Ok(None),
-            Err(NoCommission::AmountRequired) => {
-                Err(self.refuse(Refusal::AmountRequired, Value::Null).await)
-            }
-            Err(NoCommission::TooLarge) => {
-                Err(self.refuse(Refusal::AmountTooLarge, Value::Null).await)
-            }
+        loop {
+            let sale = Sale {
+                at: claim.at,
+                goal: &self.goal.name,
+                affiliate: asked.affiliate,
+                group: asked.group,
+                customer: claim.customer,
+                country: asked.country,
+                coupon: claim.coupon.as_deref(),
+                buyer: evidence.buyer(),
+                standings: &standings,
+                amount: self.value.amount,
+                lines: &lines,
+            };
+            let refusal = match terms.commission.commission(&sale, terms.rounding) {
+                Ok(earned) => return Ok((Some(earned), standings)),
+                Err(NoCommission::NoRule) => return Ok((None, standings)),
+                Err(NoCommission::Unknown(counter)) => {
+                    let (affiliate, customer) = (asked.affiliate, evidence.customer());
+                    let store = &self.app.store;
+                    let standing = store
+                        .standing(&terms.id, affiliate, customer, &counter)
+                        .await;
+                    standings.0.insert(counter, standing.map_err(unavailable)?);
+                    continue;
+                }
+                Err(NoCommission::AmountRequired) => Refusal::AmountRequired,
+                Err(NoCommission::TooLarge) => Refusal::AmountTooLarge,
+                Err(NoCommission::CustomerRequired) => Refusal::CustomerRequired,
+            };
+            return Err(self.refuse(refusal, Value::Null).await);
         }
     }
 
@@ -370,14 +393,14 @@ impl<'a> Order<'a> {
     async fn record(
         &self,
         conversion: &Conversion,
-        first: Option<&FirstCredit>,
+        besides: &Besides,
     ) -> Result<Option<Value>, Problem> {
-        let recorded = self.app.store.record_conversion(conversion, first).await;
+        let recorded = self.app.store.record_conversion(conversion, besides).await;
         let (standing, is_new) = match recorded.map_err(unavailable)? {
             Recorded::Created(created) => (created, true),
             Recorded::Before(first) => (first, false),
             Recorded::Conflict => return Err(Problem::conflict("order_conflict")),
-            Recorded::CustomerMoved => return Ok(None),
+            Recorded::Moved => return Ok(None),
         };
         reverse::apply_waiting(self.app, &standing, conversion.recorded_at).await?;
         Ok(Some(body(&standing, is_new)))
@@ -396,6 +419,26 @@ impl<'a> Order<'a> {
         )
         .await
     }
+}
+
+/// What rules may ask of an affiliate's part in an order.
+struct Asked<'a> {
+    affiliate: &'a AffiliateId,
+    group: Option<&'a str>,
+    country: Option<&'a str>,
+}
+
+fn counted(reckoned: &[Reckoned], customer: Option<&str>) -> Vec<Counted> {
+    let mut counted = Vec::new();
+    for own in reckoned {
+        let advances = own.whole.iter().flat_map(|whole| &whole.advances);
+        counted.extend(advances.map(|advance| Counted {
+            affiliate: own.affiliate.clone(),
+            customer: customer.map(str::to_owned),
+            advance: advance.clone(),
+        }));
+    }
+    counted
 }
 
 /// Why an order is refused that nobody can be credited with: what spoke against the sender's own
@@ -472,6 +515,9 @@ async fn refuse(
     match kept {
         Err(error) => unavailable(error),
         Ok(()) if refusal == Refusal::AmountRequired => Problem::invalid(refusal.code(), "amount"),
+        Ok(()) if refusal == Refusal::CustomerRequired => {
+            Problem::invalid(refusal.code(), "customer_id")
+        }
         Ok(()) => Problem::refused(refusal.code()),
     }
 }

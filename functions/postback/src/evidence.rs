@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use shared::app::{App, unavailable};
 use shared::attribution::{Candidate, Kind, LeftOut, Model, SLACK_MS, out_of_time};
 use shared::click::{Click, Visitor};
+use shared::commission::Buyer;
 use shared::conversion::{OrderKey, Status};
 use shared::http_types::Problem;
 use shared::ids::{AffiliateId, MerchantId};
@@ -295,6 +296,26 @@ impl Evidence {
         facts["language"] = json!(record.language);
         facts["landing"] = json!(record.landing);
         facts
+    }
+
+    /// The customer's pseudonym, where the sender names one.
+    pub fn customer(&self) -> Option<&str> {
+        let customer = self.customer.as_ref()?;
+        Some(&customer.pseudonym)
+    }
+
+    /// Who bought, as rules that end for a customer ask.
+    pub fn buyer(&self) -> Buyer {
+        match &self.customer {
+            None => Buyer::Unnamed,
+            Some(customer) => Buyer::Named {
+                since: customer
+                    .known
+                    .as_ref()
+                    .filter(|_| !customer.is_void)
+                    .map(|known| known.at),
+            },
+        }
     }
 
     /// What to write of the customer, should these shares be credited: nothing where an earlier

@@ -39,10 +39,17 @@ impl Index {
         index
     }
 
-    /// The first rule that holds and is valid at `at`.
-    pub(super) fn first(&self, rules: &[Rule], facts: &Facts<'_>, at: Timestamp) -> Option<usize> {
+    /// The first rule that holds, is valid at `at`, and `goes_on`.
+    pub(super) fn first(
+        &self,
+        rules: &[Rule],
+        facts: &Facts<'_>,
+        at: Timestamp,
+        goes_on: impl Fn(&Rule) -> bool,
+    ) -> Option<usize> {
         let holds = |position: &&usize| {
-            rules[**position].asked.hold(facts) && rules[**position].valid_at(at)
+            let rule = &rules[**position];
+            rule.asked.hold(facts) && rule.valid_at(at) && goes_on(rule)
         };
         let first_under = |mask: &u8| {
             let asked = facts.texts().enumerate();

@@ -15,6 +15,8 @@ pub(super) fn first_unreachable(rules: &[Rule]) -> Option<usize> {
         let in_front = rules[..*position].iter();
         let mut taken: Vec<(Timestamp, Timestamp)> = in_front
             .filter(|earlier| earlier.asked.hold_wherever(&rule.asked))
+            // One that ends for a customer leaves that customer's later orders to others.
+            .filter(|earlier| earlier.recurring.is_none())
             .map(Rule::validity)
             .collect();
         taken.sort_unstable();

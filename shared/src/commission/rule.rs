@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::condition::{Asked, Condition, Customer, WHEN};
+use super::standing::Recurring;
+use super::tiers::Tiers;
 use crate::http_types::{Fields, Invalid};
 use crate::ids::{AffiliateId, RuleId};
 use crate::money::{Currency, Money, Percent};
@@ -19,6 +21,8 @@ pub struct Rule {
     pub(super) asked: Asked,
     /// `asked` holds it folded; people get to see what they wrote.
     coupon_as_written: Option<String>,
+    /// Ends what it pays for one customer.
+    pub(super) recurring: Option<Recurring>,
     pub(super) min: Option<Money>,
     pub(super) max: Option<Money>,
     /// Included.
@@ -28,12 +32,14 @@ pub struct Rule {
 }
 
 /// What a rule pays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Pay {
     /// A share of the line (revenue share).
     Percent(Percent),
     /// A fixed amount for each order (CPA, CPL).
     Flat(Money),
+    /// Either, by the step that the affiliate's orders have come to.
+    Tiered(Tiers),
 }
 
 impl Rule {
@@ -71,7 +77,7 @@ impl Rule {
         };
         put("id", Some(self.id.to_string()));
         put("goal", self.goal().map(str::to_owned));
-        match self.pay {
+        match &self.pay {
             Pay::Percent(percent) => {
                 put("type", Some("percent".to_owned()));
                 put("percent", Some(percent.to_string()));
@@ -80,12 +86,19 @@ impl Rule {
                 put("type", Some("flat".to_owned()));
                 put("amount", Some(amount.to_string()));
             }
+            Pay::Tiered(_) => put("type", Some("tiered".to_owned())),
         }
         put("min", self.min.map(|money| money.to_string()));
         put("max", self.max.map(|money| money.to_string()));
         put("valid_from", self.valid_from.map(|at| at.to_string()));
         put("valid_to", self.valid_to.map(|at| at.to_string()));
 
+        if let Pay::Tiered(tiers) = &self.pay {
+            json.insert("tiers".to_owned(), tiers.to_json(self.currency));
+        }
+        if let Some(recurring) = self.recurring {
+            json.insert("recurring".to_owned(), recurring.to_json());
+        }
         let when = self.when();
         if !when.is_empty() {
             json.insert("when".to_owned(), when.into());
@@ -143,23 +156,24 @@ fn ids(list: &mut [Fields]) -> Result<Vec<RuleId>, Invalid> {
 }
 
 fn read_one(mut fields: Fields, id: RuleId, currency: Currency) -> Result<Rule, Invalid> {
-    // Without these a rule would pay something else than what it says.
-    for unknown_yet in ["tiers", "recurring"] {
-        if fields.has(unknown_yet) {
-            return Err(fields.invalid(unknown_yet, "not_supported"));
-        }
-    }
-
     let money = |text: &str| Money::parse(text, currency);
     let pay = match fields.required("type")?.as_str() {
         "percent" => {
             Pay::Percent(fields.parsed_required("percent", "percent_invalid", Percent::parse)?)
         }
         "flat" => Pay::Flat(fields.parsed_required("amount", "amount_invalid", money)?),
-        "tiered" => return Err(fields.invalid("type", "not_supported")),
+        "tiered" => {
+            let tiers = fields.object("tiers")?;
+            let tiers = tiers.ok_or_else(|| fields.invalid("tiers", "parameter_missing"))?;
+            Pay::Tiered(Tiers::read(tiers, currency)?)
+        }
         _ => return Err(fields.invalid("type", "rule_type_unknown")),
     };
 
+    let recurring = fields
+        .object("recurring")?
+        .map(Recurring::read)
+        .transpose()?;
     let min = fields.parsed("min", "amount_invalid", money)?;
     let max = fields.parsed("max", "amount_invalid", money)?;
     if let (Some(min), Some(max)) = (min, max)
@@ -200,6 +214,7 @@ fn read_one(mut fields: Fields, id: RuleId, currency: Currency) -> Result<Rule, 
         pay,
         asked,
         coupon_as_written,
+        recurring,
         min,
         max,
         valid_from,

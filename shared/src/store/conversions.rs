@@ -5,17 +5,19 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::booking::Booked;
+use super::counters::Counted;
 use super::customers::FirstCredit;
 use super::records::{Index, audit_row};
 use super::schema::escaped;
 use super::transaction::{Outcome, Write, number};
 use super::{Audit, Damaged, Key, Row, Store, StoreError};
+use crate::commission::{Counter, Standing, Standings};
 use crate::conversion::{Conversion, Credit, OrderKey, Status};
 use crate::http_types::{Cursor, Page, parse_day, parse_instant};
-use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
+use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId, RuleId};
 use crate::ledger::{Kind, Leg, Pocket};
 use crate::money::{Currency, Money, Rounding};
-use crate::period::day_of;
+use crate::period::{Month, day_of};
 
 /// Whose conversions are listed.
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +34,17 @@ pub enum Recorded {
     Before(Conversion),
     /// The order is known with other content.
     Conflict,
-    /// Another order became the customer's first credit in between: judge again.
-    CustomerMoved,
+    /// What it was judged by has moved in between: another order became the customer's first, or
+    /// was counted. Judge again.
+    Moved,
+}
+
+/// What is written with a new conversion, under conditions of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Besides {
+    /// Makes it its customer's first credit.
+    pub first: Option<FirstCredit>,
+    pub counted: Vec<Counted>,
 }
 
 /// What became of a change of a conversion.
@@ -65,7 +76,7 @@ enum Put {
     Done(Box<Conversion>),
     /// What stands in its place, if that was told.
     Held(Box<Option<Row>>),
-    CustomerMoved,
+    Moved,
 }
 
 fn affiliate_list(affiliate: &AffiliateId) -> String {
@@ -130,11 +141,48 @@ fn credit_json(credit: &Credit) -> Value {
         "affiliate_ver": credit.affiliate_version,
         "group": credit.group,
         "country": credit.country,
+        "standings": standings_json(&credit.standings),
         "commission": credit.commission.minor(),
         "lane": credit.lane,
         "payable_on": credit.payable_on.to_string(),
         "booked_on": credit.booked_on.map(|day| day.to_string()),
     })
+}
+
+fn standings_json(standings: &Standings) -> Value {
+    let standings = standings.0.iter();
+    standings
+        .map(|(counter, standing)| {
+            let (kind, rule, month) = match counter {
+                Counter::Tier { rule, month } => {
+                    ("tier", rule, month.map(|month| month.to_string()))
+                }
+                Counter::Customer { rule } => ("customer", rule, None),
+            };
+            json!([kind, rule.as_str(), month, standing.count, standing.sum])
+        })
+        .collect()
+}
+
+fn read_standings(json: &Value) -> Option<Standings> {
+    let mut standings = Standings::default();
+    for json in json.as_array()? {
+        let rule = RuleId::parse(json[1].as_str()?).ok()?;
+        let month = match json[2].as_str() {
+            Some(month) => Some(Month::parse(month).ok()?),
+            None => None,
+        };
+        let counter = match json[0].as_str()? {
+            "tier" => Counter::Tier { rule, month },
+            _ => Counter::Customer { rule },
+        };
+        let standing = Standing {
+            count: json[3].as_i64()?,
+            sum: json[4].as_i64()?,
+        };
+        standings.0.insert(counter, standing);
+    }
+    Some(standings)
 }
 
 fn read_credit(json: &Value, currency: Currency) -> Option<Credit> {
@@ -144,6 +192,7 @@ fn read_credit(json: &Value, currency: Currency) -> Option<Credit> {
         affiliate_version: json["affiliate_ver"].as_u64()?,
         group: text("group").map(str::to_owned),
         country: text("country").map(str::to_owned),
+        standings: read_standings(&json["standings"])?,
         commission: Money::new(json["commission"].as_i64()?, currency),
         lane: u8::try_from(json["lane"].as_u64()?).ok()?,
         payable_on: parse_day(text("payable_on")?)?,
@@ -369,21 +418,19 @@ impl Store {
     /// Records a conversion once and for ever, with its lines if it is approved. An order that
     /// nobody was credited with is credited once by a later claim of the same content.
     ///
-    /// `first` makes it its customer's first credit.
-    ///
     /// # Errors
     /// [`StoreError`]
     pub async fn record_conversion(
         &self,
         conversion: &Conversion,
-        first: Option<&FirstCredit>,
+        besides: &Besides,
     ) -> Result<Recorded, StoreError> {
         let mut next = conversion.clone();
         let mut seen: Option<i64> = None;
         for _ in 0..3 {
-            match self.put_conversion(&next, first, seen).await? {
+            match self.put_conversion(&next, besides, seen).await? {
                 Put::Done(recorded) => return Ok(Recorded::Created(*recorded)),
-                Put::CustomerMoved => return Ok(Recorded::CustomerMoved),
+                Put::Moved => return Ok(Recorded::Moved),
                 Put::Held(held) => {
                     let standing = match *held {
                         Some(row) => Some(read(&row)?),
@@ -416,9 +463,11 @@ impl Store {
     async fn put_conversion(
         &self,
         conversion: &Conversion,
-        first: Option<&FirstCredit>,
+        besides: &Besides,
         seen: Option<i64>,
     ) -> Result<Put, StoreError> {
+        let Besides { first, counted } = besides;
+        let conditions = usize::from(first.is_some()) + counted.len();
         let is_booked = conversion.status == Status::Approved;
         let legs = if is_booked {
             let source = conversion.key.conversion_id();
@@ -453,7 +502,10 @@ impl Store {
                     values: vec![(":seen".into(), number(ver))],
                 },
             }];
+            let first = first.iter();
             guards.extend(first.map(|first| self.first_credit(&booked, first)));
+            let counted = counted.iter();
+            guards.extend(counted.map(|counted| self.counted(&booked.program, counted)));
             guards.extend(self.unapproved(None, &booked, booked.recorded_at));
             guards.extend(self.other_lists(&booked));
             guards
@@ -463,8 +515,8 @@ impl Store {
             .await?;
         Ok(match booked {
             Booked::Done(days) => Put::Done(Box::new(with_days(&days))),
-            Booked::Guarded(1, _) if first.is_some() => Put::CustomerMoved,
             Booked::Guarded(0, held) => Put::Held(Box::new(held)),
+            Booked::Guarded(place, _) if place <= conditions => Put::Moved,
             Booked::Guarded(..) => Put::Held(Box::new(None)),
         })
     }

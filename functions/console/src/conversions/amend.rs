@@ -3,9 +3,9 @@
 use http::StatusCode;
 use serde_json::json;
 use shared::app::{App, unavailable};
-use shared::commission::{Customer, Line, NoCommission, Sale};
-use shared::conversion::{Conversion, Status, digest, is_order_id};
-use shared::http_types::{Fields, Problem, Request, Response};
+use shared::commission::{Buyer, Commission, Customer, Line, NoCommission, Sale, Standing};
+use shared::conversion::{Conversion, Credit, Status, digest, is_order_id};
+use shared::http_types::{Fields, Problem, Request, Response, parse_instant};
 use shared::money::Money;
 use shared::rights::{Action, Caller};
 use shared::setup::Program;
@@ -148,6 +148,44 @@ async fn rated(
     let mut commissions = Vec::with_capacity(seen.credits.len());
     let mut earns = false;
     for (place, credit) in seen.credits.iter().enumerate() {
+        let whole = match whole_of(&program.record, seen, credit, Some(amount), &lines) {
+            Ok(earned) => {
+                earns = true;
+                earned.amount
+            }
+            // Of several who share an order some may have no rule of their own.
+            Err(NoCommission::NoRule) => Money::zero(seen.currency),
+            Err(NoCommission::TooLarge) => {
+                return Err(Problem::invalid("amount_too_large", "amount"));
+            }
+            Err(_) => return Err(Problem::invalid("amount_required", "amount")),
+        };
+        commissions.push(seen.part(place, whole));
+    }
+    if !earns {
+        return Err(Problem::refused("no_rule"));
+    }
+    Ok(commissions)
+}
+
+/// What a credit's affiliate would earn alone by an order of this value, by these terms: with what
+/// was frozen with the order, its counters among it. One that was not asked for then stands at zero.
+fn whole_of(
+    terms: &Program,
+    seen: &Conversion,
+    credit: &Credit,
+    amount: Option<Money>,
+    lines: &[Line<'_>],
+) -> Result<Commission, NoCommission> {
+    let mut standings = credit.standings.clone();
+    let since = &seen.facts["buyer"]["since"];
+    let buyer = match seen.facts["buyer"].is_object() {
+        true => Buyer::Named {
+            since: since.as_str().and_then(parse_instant),
+        },
+        false => Buyer::Unnamed,
+    };
+    loop {
         let sale = Sale {
             at: seen.occurred_at,
             goal: &seen.key.goal,
@@ -156,28 +194,16 @@ async fn rated(
             customer: seen.facts["customer"].as_str().and_then(Customer::parse),
             country: credit.country.as_deref(),
             coupon: seen.facts["coupon"].as_str(),
-            amount: Some(amount),
-            lines: &lines,
+            buyer,
+            standings: &standings,
+            amount,
+            lines,
         };
-        let earned = program.record.commission.commission(&sale, seen.rounding);
-        let whole = match earned {
-            Ok(earned) => {
-                earns = true;
-                earned.amount
+        match terms.commission.commission(&sale, seen.rounding) {
+            Err(NoCommission::Unknown(counter)) => {
+                standings.0.insert(counter, Standing::default());
             }
-            // Of several who share an order some may have no rule of their own.
-            Err(NoCommission::NoRule) => Money::zero(seen.currency),
-            Err(NoCommission::AmountRequired) => {
-                return Err(Problem::invalid("amount_required", "amount"));
-            }
-            Err(NoCommission::TooLarge) => {
-                return Err(Problem::invalid("amount_too_large", "amount"));
-            }
-        };
-        commissions.push(seen.part(place, whole));
+            earned => return earned,
+        }
     }
-    if !earns {
-        return Err(Problem::refused("no_rule"));
-    }
-    Ok(commissions)
 }

@@ -1,0 +1,148 @@
+//! Rules that remember: steps that an affiliate climbs, and customers whom a rule pays for a while.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tests::World;
+use tokio::sync::Barrier;
+
+const START: &str = "2026-07-01T10:00:00Z";
+
+async fn shop(commission: Value) -> World {
+    let world = World::with_shop(START).await;
+    let change = json!({ "commission": commission });
+    assert_eq!(world.patch("programs/shoes", 1, change).await.status, 200);
+    world
+}
+
+/// What an order earns, or why it does not.
+async fn earns(world: &World, order: Value) -> String {
+    let answer = world.postback(order).await;
+    let amount = &answer.body["commissions"][0]["amount"];
+    let code = &answer.body["code"];
+    let text = amount.as_str().or(code.as_str());
+    text.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+}
+
+#[tokio::test]
+async fn steps_are_climbed_once_by_each_order_and_begin_anew_each_month() {
+    let steps = json!([{"from": "0", "percent": "5"}, {"from": "100", "percent": "10"}]);
+    let world = shop(json!([
+        {"type": "tiered", "tiers": {"by": "amount", "period": "month", "steps": steps}},
+    ]))
+    .await;
+    let click = world.click("anna-shoes").await;
+    let sale =
+        |order: &str, amount: &str| json!({"click_id": click, "order_id": order, "amount": amount});
+    assert_eq!(earns(&world, sale("A-1", "80")).await, "4.00");
+    assert_eq!(earns(&world, sale("A-1", "80")).await, "4.00");
+    assert_eq!(earns(&world, sale("A-2", "40")).await, "3.00");
+    assert_eq!(earns(&world, sale("A-3", "10")).await, "1.00");
+
+    // What was paid is never rated again: a refund gives back the step's own rates, and a later
+    // order does not fall below where the first ones had come to.
+    let taken = world.reversal(json!({"order_id": "A-2"})).await;
+    assert_eq!(taken.body["reversed"][0]["amount"], "3.00");
+    assert_eq!(earns(&world, sale("A-4", "10")).await, "1.00");
+
+    // An amendment begins where its order began.
+    let first = world.postback(sale("A-1", "80")).await;
+    let path = format!(
+        "conversions/{}/amend",
+        first.body["conversion"].as_str().unwrap()
+    );
+    let up = json!({"id": "up", "amount": "120", "reason": "a test"});
+    let amended = world.post(&path, up).await;
+    assert_eq!(amended.body["commissions"][0]["amount"], "7.00");
+    let shown = world
+        .get(&format!(
+            "conversions/{}",
+            first.body["conversion"].as_str().unwrap()
+        ))
+        .await;
+    assert_eq!(
+        shown.body["explain"]["arithmetic"],
+        json!(["80.00 EUR x 5 % -> 4.00 half_even"])
+    );
+
+    world.turn_to("2026-07-20T10:00:00Z").await;
+    let mut late = sale("A-5", "10");
+    late["occurred_at"] = json!("2026-07-19T10:00:00Z");
+    assert_eq!(earns(&world, late).await, "1.00");
+    world.turn_to("2026-08-01T09:00:00Z").await;
+    let click = world.click("anna-shoes").await;
+    let august = json!({"click_id": click, "order_id": "A-6", "amount": "10"});
+    assert_eq!(earns(&world, august).await, "0.50");
+}
+
+#[tokio::test]
+async fn orders_that_come_at_once_stand_on_one_step_each() {
+    let steps = json!([{"from": 0, "amount": "1"}, {"from": 9, "amount": "2"}, {"from": 17, "amount": "5"}]);
+    let world = shop(json!([
+        {"type": "tiered", "tiers": {"by": "count", "period": "lifetime", "steps": steps}},
+    ]))
+    .await;
+    let click = world.click("anna-shoes").await;
+    let world = Arc::new(world);
+    let barrier = Arc::new(Barrier::new(24));
+    let mut senders = Vec::new();
+    for order in 0..24 {
+        let (world, barrier, click) = (world.clone(), barrier.clone(), click.clone());
+        senders.push(tokio::spawn(async move {
+            barrier.wait().await;
+            let sale = json!({"click_id": click, "order_id": format!("A-{order}")});
+            loop {
+                let answer = world.postback(sale.clone()).await;
+                if answer.status != 503 {
+                    return answer.body["commissions"][0]["amount"]
+                        .as_str()
+                        .unwrap()
+                        .to_owned();
+                }
+            }
+        }));
+    }
+    let mut paid = Vec::new();
+    for sender in senders {
+        paid.push(sender.await.unwrap());
+    }
+    let of = |amount: &str| paid.iter().filter(|paid| *paid == amount).count();
+    assert_eq!((of("1.00"), of("2.00"), of("5.00")), (8, 8, 8), "{paid:?}");
+    assert_eq!(world.balance("anna").await["on_hold"], "64.00");
+}
+
+#[tokio::test]
+async fn a_rule_pays_for_a_customer_as_often_and_as_long_as_it_says() {
+    let world = shop(json!([
+        {"type": "flat", "amount": "10", "recurring": {"max_count": 2}},
+        {"type": "percent", "percent": "1"},
+    ]))
+    .await;
+    let click = world.click("anna-shoes").await;
+    let sale = |order: &str| json!({"click_id": click, "order_id": order, "amount": "100"});
+    assert_eq!(earns(&world, sale("A-1")).await, "customer_id_required");
+    let by = |order: &str, customer: &str| {
+        let mut sale = sale(order);
+        sale["customer_id"] = json!(customer);
+        sale
+    };
+    for (order, customer, paid) in [
+        ("A-1", "c-1", "10.00"),
+        ("A-2", "c-2", "10.00"),
+        ("A-3", "c-1", "10.00"),
+        ("A-4", "c-1", "1.00"),
+        ("A-5", "c-2", "10.00"),
+        ("A-4", "c-1", "1.00"),
+    ] {
+        assert_eq!(earns(&world, by(order, customer)).await, paid, "{order}");
+    }
+
+    let until =
+        json!({"commission": [{"type": "flat", "amount": "7", "recurring": {"max_months": 1}}]});
+    assert_eq!(world.patch("programs/shoes", 2, until).await.status, 200);
+    let renewal = |order: &str| json!({"program": "shoes", "customer_id": "c-1", "order_id": order, "amount": "5"});
+    world.turn_to("2026-08-01T09:59:50Z").await;
+    assert_eq!(earns(&world, renewal("B-1")).await, "7.00");
+    world.turn_to("2026-08-01T10:00:10Z").await;
+    assert_eq!(earns(&world, renewal("B-2")).await, "no_rule");
+}
