@@ -1,5 +1,7 @@
 //! A conversion: what an order is, who is credited with it, and what is given back of it.
 
+mod basket;
+
 use std::fmt;
 
 use base64::Engine as _;
@@ -13,6 +15,8 @@ use crate::attribution::part_of;
 use crate::commission::Standings;
 use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
 use crate::money::{Currency, Money, Rounding};
+
+pub use basket::{BasketLine, NotTaken, earned_by_line, take};
 
 /// Where a conversion stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -134,6 +138,8 @@ pub struct Credit {
     pub standings: Standings,
     /// Before anything was taken back.
     pub commission: Money,
+    /// Of the commission, with what was taken back of the order. Never more than it.
+    pub given_back: Money,
     pub lane: u8,
     /// The day it becomes payable by its terms.
     pub payable_on: Date,
@@ -160,6 +166,8 @@ pub struct Conversion {
     /// The touches that were credited, in the order that ties go by: whose each is, by its place
     /// among the credits, and its weight.
     pub split: Vec<(usize, u64)>,
+    /// The order's lines, if it came with any.
+    pub basket: Vec<BasketLine>,
     /// Of the amount, in minor units; of an order without one, 1 of 1.
     pub refunded: i64,
     pub ver: i64,
@@ -201,31 +209,37 @@ impl Conversion {
         })
     }
 
-    /// What each credit gives back when this much of the order is taken back.
+    /// What each credit has to give back of its commission, by what was taken back of the order.
     #[must_use]
-    pub fn given_back(&self, refunded: i64) -> Vec<Money> {
-        self.credits
-            .iter()
-            .map(|credit| {
-                credit
-                    .commission
-                    .portion(refunded, self.whole(), self.rounding)
-                    .expect("no more is taken back than the whole")
+    pub fn due_back(&self) -> Vec<Money> {
+        let part = (self.refunded, self.whole());
+        let credits = self.credits.iter().enumerate();
+        credits
+            .map(|(place, credit)| {
+                basket::given_back(&self.basket, place, credit.commission, part, self.rounding)
             })
             .collect()
+    }
+
+    /// Puts what is due in the place of what was given back so far, which only rises.
+    pub fn give_back(&mut self) {
+        for (place, due) in self.due_back().into_iter().enumerate() {
+            let credit = &mut self.credits[place];
+            if credit.given_back.minor() < due.minor() {
+                credit.given_back = due;
+            }
+        }
     }
 
     /// What each credit still earns, after all that was taken back so far.
     #[must_use]
     pub fn left(&self) -> Vec<Money> {
-        let back = self.given_back(self.refunded);
-        self.credits
-            .iter()
-            .zip(back)
-            .map(|(credit, back)| {
+        let credits = self.credits.iter();
+        credits
+            .map(|credit| {
                 credit
                     .commission
-                    .checked_sub(back)
+                    .checked_sub(credit.given_back)
                     .expect("no more is given back than was earned")
             })
             .collect()

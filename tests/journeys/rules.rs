@@ -146,3 +146,98 @@ async fn a_rule_pays_for_a_customer_as_often_and_as_long_as_it_says() {
     world.turn_to("2026-08-01T10:00:10Z").await;
     assert_eq!(earns(&world, renewal("B-2")).await, "no_rule");
 }
+
+#[tokio::test]
+async fn a_line_is_taken_back_at_its_own_rate() {
+    let world = shop(json!([
+        {"type": "percent", "percent": "20", "when": {"sku": "boots"}},
+        {"type": "percent", "percent": "5", "when": {"category": "socks"}},
+    ]))
+    .await;
+    let click = world.click("anna-shoes").await;
+    let sale = |order: &str| {
+        json!({"click_id": click, "order_id": order, "items": [
+            {"sku": "boots", "amount": "100"},
+            {"sku": "wool", "category": "socks", "quantity": 2, "amount": "40"},
+            {"sku": "card", "amount": "10"},
+        ]})
+    };
+    assert_eq!(earns(&world, sale("A-1")).await, "22.00");
+    let take = |order: &str, name: &str, items: Value| json!({"order_id": order, "reversal_id": name, "items": items});
+    let code = |answer: &tests::Answer| answer.body["code"].as_str().unwrap_or("?").to_owned();
+    for (items, expected) in [
+        (json!([{"sku": "hat", "amount": "1"}]), "sku_unknown"),
+        (
+            json!([{"sku": "wool", "amount": "40.01"}]),
+            "reversal_exceeds",
+        ),
+        (json!([{"sku": "wool", "amount": "1,5"}]), "amount_invalid"),
+        (json!([{"sku": "wool"}]), "parameter_missing"),
+    ] {
+        assert_eq!(
+            code(&world.reversal(take("A-1", "r0", items)).await),
+            expected
+        );
+    }
+    let mut unnamed = take("A-1", "r0", json!([{"sku": "wool", "amount": "1"}]));
+    unnamed.as_object_mut().unwrap().remove("reversal_id");
+    assert_eq!(code(&world.reversal(unnamed).await), "reversal_id_required");
+
+    // The socks at 5 %, the card at nothing, and half of the boots at 20 %.
+    for (name, items, back, remaining) in [
+        (
+            "r1",
+            json!([{"sku": "wool", "amount": "20"}]),
+            "1.00",
+            "130.00",
+        ),
+        (
+            "r2",
+            json!([{"sku": "card", "amount": "10"}]),
+            "0.00",
+            "120.00",
+        ),
+        (
+            "r3",
+            json!([{"sku": "boots", "amount": "50"}, {"sku": "wool", "amount": "20"}]),
+            "11.00",
+            "50.00",
+        ),
+    ] {
+        let taken = world.reversal(take("A-1", name, items.clone())).await;
+        assert_eq!(
+            (
+                &taken.body["reversed"][0]["amount"],
+                &taken.body["remaining"]
+            ),
+            (&json!(back), &json!(remaining))
+        );
+        let again = world.reversal(take("A-1", name, items)).await;
+        assert_eq!(again.body["result"], "recorded_before");
+    }
+    let other = world
+        .reversal(take("A-1", "r3", json!([{"sku": "boots", "amount": "50"}])))
+        .await;
+    assert_eq!(other.status, 409);
+    // What is left is half of the boots, whatever way it is taken.
+    let rest = world.reversal(json!({"order_id": "A-1"})).await;
+    assert_eq!(rest.body["reversed"][0]["amount"], "10.00");
+    assert_eq!(world.balance("anna").await["on_hold"], "0.00");
+
+    // A refund of lines may come before its sale, and by an amount beside them that must be theirs.
+    let mut early = take("A-2", "r1", json!([{"sku": "boots", "amount": "25"}]));
+    early["amount"] = json!("25.00");
+    assert_eq!(world.reversal(early).await.status, 404);
+    assert_eq!(earns(&world, sale("A-2")).await, "22.00");
+    assert_eq!(world.balance("anna").await["on_hold"], "17.00");
+    let mut wrong = take("A-2", "r2", json!([{"sku": "boots", "amount": "25"}]));
+    wrong["amount"] = json!("26");
+    assert_eq!(code(&world.reversal(wrong).await), "items_total");
+
+    // Of an amount alone every line gives its part: of 125.00 that still earn 17.00.
+    let part = json!({"order_id": "A-2", "reversal_id": "r3", "amount": "62.50"});
+    assert_eq!(
+        world.reversal(part).await.body["reversed"][0]["amount"],
+        "8.50"
+    );
+}

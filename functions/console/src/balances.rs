@@ -75,15 +75,14 @@ async fn pockets(app: &App, id: &AffiliateId) -> Result<BTreeMap<Pocket, i64>, P
             if conversion.status != Status::Pending {
                 continue;
             }
-            let back = conversion.given_back(conversion.refunded);
-            for (credit, back) in conversion.credits.iter().zip(back) {
+            for (credit, left) in conversion.credits.iter().zip(conversion.left()) {
                 let pocket = Pocket {
                     payer: conversion.payer.clone(),
                     affiliate: credit.affiliate.clone(),
                     currency: conversion.currency,
                 };
                 if credit.affiliate == *id {
-                    *pockets.entry(pocket).or_insert(0) += credit.commission.minor() - back.minor();
+                    *pockets.entry(pocket).or_insert(0) += left.minor();
                 }
             }
         }

@@ -149,21 +149,19 @@ async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response,
 }
 
 fn shown(conversion: &Conversion, caller: &Caller) -> Value {
-    let back = conversion.given_back(conversion.refunded);
     let commissions: Vec<Value> = conversion
         .credits
         .iter()
-        .zip(back)
-        .filter(|(credit, _)| {
+        .filter(|credit| {
             caller
                 .affiliate()
                 .is_none_or(|own| *own == credit.affiliate)
         })
-        .map(|(credit, back)| {
+        .map(|credit| {
             json!({
                 "affiliate": credit.affiliate.as_str(),
                 "amount": credit.commission.to_string(),
-                "reversed": back.to_string(),
+                "reversed": credit.given_back.to_string(),
                 "currency": credit.commission.currency().code(),
                 "payable_on": credit.payable_on.to_string(),
             })

@@ -7,7 +7,8 @@ use shared::attribution::{Candidate, Decision, Kind, LeftOut};
 use shared::click::Click;
 use shared::commission::{Buyer, Commission, Customer, Line, NoCommission, Sale, Standings};
 use shared::conversion::{
-    Conversion, Credit, Item, OrderKey, Refusal, Status, digest, fingerprint,
+    BasketLine, Conversion, Credit, Item, OrderKey, Refusal, Status, digest, earned_by_line,
+    fingerprint,
 };
 use shared::http_types::{Fields, Problem};
 use shared::ids::{AffiliateId, ProgramId};
@@ -212,6 +213,11 @@ impl<'a> Order<'a> {
         if self.goal.payable {
             conversion.split = decision.split();
             conversion.credits = credits;
+            let wholes: Vec<_> = reckoned
+                .iter()
+                .map(|own| (own.amount, own.whole.as_ref()))
+                .collect();
+            earned_by_line(&mut conversion.basket, &wholes);
         }
         let credited = decision.credited().map(|(candidate, _)| candidate);
         for candidate in credited.filter(|candidate| candidate.link.is_some()) {
@@ -282,6 +288,7 @@ impl<'a> Order<'a> {
             country,
             standings,
             commission: amount,
+            given_back: nothing,
             lane: lane_of(&claim.order_id, lanes),
             payable_on: days_after(from, u32::from(hold)).max(day_of(self.now)),
             booked_on: None,
@@ -376,6 +383,7 @@ impl<'a> Order<'a> {
             recorded_at: self.now,
             credits: Vec::new(),
             split: Vec::new(),
+            basket: items.iter().map(basket_line).collect(),
             refunded: 0,
             ver: 1,
             facts: json!({
@@ -459,6 +467,15 @@ fn refusal_of(decision: &Decision) -> Option<Refusal> {
             let any_own = decision.candidates.iter().any(is_own);
             any_own.then_some(Refusal::SelfReferral)
         }
+    }
+}
+
+fn basket_line(item: &Item) -> BasketLine {
+    BasketLine {
+        sku: item.sku.clone(),
+        amount: item.amount.minor(),
+        taken: 0,
+        earned: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
-use shared::conversion::{Conversion, OrderKey, Refusal, digest, is_order_id};
+use shared::conversion::{Conversion, NotTaken, OrderKey, Refusal, digest, is_order_id, take};
 use shared::http_types::{Fields, Problem};
 use shared::ids::ProgramId;
 use shared::money::{Currency, Money};
@@ -33,6 +33,8 @@ struct Asked {
     id: Option<String>,
     amount: Option<String>,
     currency: Option<Currency>,
+    /// By sku, what is taken back of it.
+    items: Vec<(String, String)>,
     reason: Option<String>,
 }
 
@@ -57,18 +59,26 @@ fn read(sender: &Sender, mut fields: Fields) -> Result<Asked, Problem> {
         })?,
         amount: fields.text("amount")?,
         currency: fields.parsed("currency", "currency_invalid", Currency::parse)?,
+        items: items(&mut fields)?,
         reason: fields.parsed("reason", "word_unknown", |text| {
             REASONS.contains(&text).then(|| text.to_owned()).ok_or(())
         })?,
     };
-    if fields.has("items") {
-        return Err(Problem::invalid("not_supported", "items"));
-    }
     fields.finish()?;
-    if asked.amount.is_some() && asked.id.is_none() {
+    let is_part = asked.amount.is_some() || !asked.items.is_empty();
+    if is_part && asked.id.is_none() {
         return Err(Problem::invalid("reversal_id_required", "reversal_id"));
     }
     Ok(asked)
+}
+
+fn items(fields: &mut Fields) -> Result<Vec<(String, String)>, Problem> {
+    let mut items = Vec::new();
+    for mut item in fields.objects("items")?.unwrap_or_default() {
+        items.push((item.required("sku")?, item.required("amount")?));
+        item.finish()?;
+    }
+    Ok(items)
 }
 
 /// Takes back what the fields ask for.
@@ -88,6 +98,7 @@ pub async fn reverse(
             id: asked.id.clone(),
             amount: asked.amount.clone(),
             currency: asked.currency,
+            items: asked.items.clone(),
             reason: asked.reason.clone(),
             programs: sender.programs().to_vec(),
         };
@@ -162,6 +173,7 @@ pub async fn apply_waiting(app: &App, sale: &Conversion, now: Timestamp) -> Resu
             id: waiting.id,
             amount: waiting.amount,
             currency: waiting.currency,
+            items: waiting.items,
             reason: waiting.reason,
         };
         match reverse_one(app, &asked, sale.clone(), now).await {
@@ -202,8 +214,19 @@ async fn reverse_one(
                 .map_err(|_| Problem::invalid("amount_invalid", "amount"))?,
         ),
     };
+    let mut items: Vec<(&str, Money)> = Vec::new();
+    for (place, (sku, text)) in asked.items.iter().enumerate() {
+        let amount = Money::parse(text, seen.currency)
+            .map_err(|_| Problem::invalid("amount_invalid", &format!("items[{place}].amount")))?;
+        items.push((sku, amount));
+    }
+    let amount = amount_of(amount, &items)?;
     let id = asked.id.clone().unwrap_or_else(|| WHOLE_REST.to_owned());
-    let fingerprint = digest(&json!([amount.map(Money::minor)]).to_string());
+    let named: Vec<_> = items
+        .iter()
+        .map(|(sku, amount)| json!([sku, amount.minor()]))
+        .collect();
+    let fingerprint = digest(&json!([amount.map(Money::minor), named]).to_string());
 
     for _ in 0..RACES_MOST {
         let known = app
@@ -222,10 +245,18 @@ async fn reverse_one(
                     return Ok((false, json!({"reversed": [], "remaining": remaining})));
                 }
                 let taken = taken(&seen, amount, left)?;
+                let mut basket = seen.basket.clone();
+                for (sku, amount) in &items {
+                    take(&mut basket, sku, amount.minor()).map_err(|no| match no {
+                        NotTaken::SkuUnknown => Problem::invalid("sku_unknown", "items"),
+                        NotTaken::Exceeds => Problem::invalid("reversal_exceeds", "items"),
+                    })?;
+                }
                 let reversal = Reversal {
                     id: id.clone(),
                     fingerprint: fingerprint.clone(),
                     amount: taken,
+                    basket,
                     reason: asked.reason.clone(),
                 };
                 app.store
@@ -245,6 +276,21 @@ async fn reverse_one(
         }
     }
     Err(Problem::unavailable())
+}
+
+/// What is taken back in all: with lines their sum, which an amount beside them must be.
+fn amount_of(amount: Option<Money>, items: &[(&str, Money)]) -> Result<Option<Money>, Problem> {
+    let Some(((_, first), others)) = items.split_first() else {
+        return Ok(amount);
+    };
+    let sum = others
+        .iter()
+        .try_fold(*first, |sum, (_, amount)| sum.checked_add(*amount))
+        .ok_or_else(|| Problem::invalid("items_total", "items"))?;
+    match amount {
+        Some(amount) if amount != sum => Err(Problem::invalid("items_total", "items")),
+        _ => Ok(Some(sum)),
+    }
 }
 
 /// What is taken of the order's value, in minor units. An order without a value is taken back

@@ -8,7 +8,7 @@ use super::lines::booked;
 use super::schema::escaped;
 use super::transaction::Write;
 use super::{Audit, Key, Row, Store, StoreError};
-use crate::conversion::{Conversion, Status};
+use crate::conversion::{BasketLine, Conversion, Status};
 use crate::ledger::{Kind, Leg};
 use crate::money::Money;
 use crate::period::day_of;
@@ -22,6 +22,7 @@ pub struct Amendment {
     pub amount: Money,
     /// What each credit earns on it, at the frozen terms.
     pub commissions: Vec<Money>,
+    pub basket: Vec<BasketLine>,
     pub reason: String,
 }
 
@@ -80,6 +81,10 @@ impl Store {
         next.ver += 1;
         for (credit, commission) in next.credits.iter_mut().zip(&amendment.commissions) {
             credit.commission = *commission;
+        }
+        next.basket.clone_from(&amendment.basket);
+        for (credit, due) in next.due_back().into_iter().enumerate() {
+            next.credits[credit].given_back = due;
         }
         let is_booked = matches!(seen.status, Status::Approved | Status::Reversed);
         if is_booked {

@@ -12,7 +12,7 @@ use super::schema::escaped;
 use super::transaction::{Outcome, Write, number};
 use super::{Audit, Damaged, Key, Row, Store, StoreError};
 use crate::commission::{Counter, Standing, Standings};
-use crate::conversion::{Conversion, Credit, OrderKey, Status};
+use crate::conversion::{BasketLine, Conversion, Credit, OrderKey, Status};
 use crate::http_types::{Cursor, Page, parse_day, parse_instant};
 use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId, RuleId};
 use crate::ledger::{Kind, Leg, Pocket};
@@ -113,6 +113,7 @@ fn write(conversion: &Conversion) -> Row {
         .number("ver", conversion.ver)
         .json("credits", &credits)
         .json("split", &json!(conversion.split))
+        .json("basket", &basket_json(&conversion.basket))
         .json("facts", &conversion.facts)
         .json("why", &conversion.why);
     let row = match conversion.amount {
@@ -143,6 +144,7 @@ fn credit_json(credit: &Credit) -> Value {
         "country": credit.country,
         "standings": standings_json(&credit.standings),
         "commission": credit.commission.minor(),
+        "given_back": credit.given_back.minor(),
         "lane": credit.lane,
         "payable_on": credit.payable_on.to_string(),
         "booked_on": credit.booked_on.map(|day| day.to_string()),
@@ -185,6 +187,26 @@ fn read_standings(json: &Value) -> Option<Standings> {
     Some(standings)
 }
 
+fn basket_json(basket: &[BasketLine]) -> Value {
+    let lines = basket.iter();
+    lines
+        .map(|line| json!([line.sku, line.amount, line.taken, line.earned]))
+        .collect()
+}
+
+fn read_basket(text: &str) -> Result<Vec<BasketLine>, serde_json::Error> {
+    let lines: Vec<(String, i64, i64, Vec<i64>)> = serde_json::from_str(text)?;
+    let lines = lines.into_iter();
+    Ok(lines
+        .map(|(sku, amount, taken, earned)| BasketLine {
+            sku,
+            amount,
+            taken,
+            earned,
+        })
+        .collect())
+}
+
 fn read_credit(json: &Value, currency: Currency) -> Option<Credit> {
     let text = |name: &str| json[name].as_str();
     Some(Credit {
@@ -194,6 +216,7 @@ fn read_credit(json: &Value, currency: Currency) -> Option<Credit> {
         country: text("country").map(str::to_owned),
         standings: read_standings(&json["standings"])?,
         commission: Money::new(json["commission"].as_i64()?, currency),
+        given_back: Money::new(json["given_back"].as_i64()?, currency),
         lane: u8::try_from(json["lane"].as_u64()?).ok()?,
         payable_on: parse_day(text("payable_on")?)?,
         booked_on: match text("booked_on") {
@@ -235,6 +258,7 @@ pub(super) fn read(row: &Row) -> Result<Conversion, Damaged> {
         recorded_at: row.get_instant("recorded_at")?,
         credits,
         split: row.parsed("split", |text| serde_json::from_str(text))?,
+        basket: row.parsed("basket", read_basket)?,
         refunded: row.get_number("refunded")?,
         ver: row.get_number("ver")?,
         facts: row.get_json("facts")?,
@@ -450,6 +474,10 @@ impl Store {
                     seen = Some(standing.ver);
                     // What was taken back while nobody was credited stays taken back.
                     next.refunded = standing.refunded;
+                    for (line, seen) in next.basket.iter_mut().zip(&standing.basket) {
+                        line.taken = seen.taken;
+                    }
+                    next.give_back();
                     let is_whole = next.refunded == next.whole();
                     if is_whole && next.status == Status::Approved {
                         next.status = Status::Reversed;

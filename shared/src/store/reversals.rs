@@ -10,7 +10,7 @@ use super::lines::booked;
 use super::schema::escaped;
 use super::transaction::{Outcome, Write, number, text};
 use super::{Damaged, Key, Row, Store, StoreError};
-use crate::conversion::{Conversion, OrderKey, Status};
+use crate::conversion::{BasketLine, Conversion, OrderKey, Status};
 use crate::ids::ProgramId;
 use crate::ledger::Kind;
 use crate::money::{Currency, Money};
@@ -27,6 +27,8 @@ pub struct Reversal {
     pub fingerprint: String,
     /// Of the order's value, in minor units; see [`Conversion::whole`].
     pub amount: i64,
+    /// The order's lines as they are then.
+    pub basket: Vec<BasketLine>,
     pub reason: Option<String>,
 }
 
@@ -40,6 +42,8 @@ pub struct Waiting {
     /// As it came: which currency it is in is not known yet.
     pub amount: Option<String>,
     pub currency: Option<Currency>,
+    /// By sku, as they came.
+    pub items: Vec<(String, String)>,
     pub reason: Option<String>,
     /// The programs that its sender may take back of; empty: every one of the merchant's.
     pub programs: Vec<ProgramId>,
@@ -80,6 +84,7 @@ fn read_waiting(row: &Row) -> Result<Waiting, Damaged> {
         id: text("reversal_id"),
         amount: text("amount"),
         currency: row.parsed_if("currency", Currency::parse)?,
+        items: row.parsed("items", |text| serde_json::from_str(text))?,
         reason: text("reason"),
         programs: row.parsed("programs", |text| {
             let ids: Vec<String> = serde_json::from_str(text).map_err(drop)?;
@@ -107,14 +112,14 @@ impl Store {
         if is_whole && seen.status == Status::Approved {
             next.status = Status::Reversed;
         }
-        let before = seen.given_back(seen.refunded);
-        let taken: Vec<Money> = seen
-            .given_back(next.refunded)
-            .into_iter()
-            .zip(before)
+        next.basket.clone_from(&reversal.basket);
+        next.give_back();
+        let pairs = next.credits.iter().zip(&seen.credits);
+        let taken: Vec<Money> = pairs
             .map(|(after, before)| {
                 before
-                    .checked_sub(after)
+                    .given_back
+                    .checked_sub(after.given_back)
                     .expect("both are parts of one commission")
             })
             .collect();
@@ -200,6 +205,7 @@ impl Store {
             .text_if("amount", waiting.amount.clone())
             .text_if("currency", waiting.currency.map(Currency::code))
             .text_if("reason", waiting.reason.clone())
+            .json("items", &json!(waiting.items))
             .json(
                 "programs",
                 &waiting.programs.iter().map(ProgramId::as_str).collect(),

@@ -4,7 +4,9 @@ use http::StatusCode;
 use serde_json::json;
 use shared::app::{App, unavailable};
 use shared::commission::{Buyer, Commission, Customer, Line, NoCommission, Sale, Standing};
-use shared::conversion::{Conversion, Credit, Status, digest, is_order_id};
+use shared::conversion::{
+    BasketLine, Conversion, Credit, Status, digest, earned_by_line, is_order_id, take,
+};
 use shared::http_types::{Fields, Problem, Request, Response, parse_instant};
 use shared::money::Money;
 use shared::rights::{Action, Caller};
@@ -50,11 +52,13 @@ pub async fn amend(
         let outcome = match known.map_err(unavailable)? {
             Some(known) => known,
             None => {
+                let (commissions, basket) = rated(app, &seen, amount, &items).await?;
                 let amendment = Amendment {
                     id: name.clone(),
                     fingerprint: fingerprint.clone(),
                     amount,
-                    commissions: rated(app, &seen, amount, &items).await?,
+                    commissions,
+                    basket,
                     reason: reason.clone(),
                 };
                 let audit = Audit::by(caller, "amend conversion", Some(reason.clone()));
@@ -110,7 +114,7 @@ async fn rated(
     seen: &Conversion,
     amount: Money,
     items: &[Item],
-) -> Result<Vec<Money>, Problem> {
+) -> Result<(Vec<Money>, Vec<BasketLine>), Problem> {
     // Whoever is credited later earns on the order as it was posted: an amendment in between
     // would be lost, and with it what was taken back beyond that value.
     let is_earning = matches!(
@@ -128,8 +132,9 @@ async fn rated(
     if taken_back {
         return Err(Problem::invalid("amend_below_reversed", "amount"));
     }
+    let mut basket = amended_basket(seen, items)?;
     if seen.credits.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), basket));
     }
     let program = app
         .store
@@ -145,27 +150,55 @@ async fn rated(
             amount: item.amount,
         })
         .collect();
+    let mut wholes: Vec<Option<Commission>> = Vec::with_capacity(seen.credits.len());
     let mut commissions = Vec::with_capacity(seen.credits.len());
     let mut earns = false;
     for (place, credit) in seen.credits.iter().enumerate() {
         let whole = match whole_of(&program.record, seen, credit, Some(amount), &lines) {
             Ok(earned) => {
                 earns = true;
-                earned.amount
+                Some(earned)
             }
             // Of several who share an order some may have no rule of their own.
-            Err(NoCommission::NoRule) => Money::zero(seen.currency),
+            Err(NoCommission::NoRule) => None,
             Err(NoCommission::TooLarge) => {
                 return Err(Problem::invalid("amount_too_large", "amount"));
             }
             Err(_) => return Err(Problem::invalid("amount_required", "amount")),
         };
-        commissions.push(seen.part(place, whole));
+        let alone = whole
+            .as_ref()
+            .map_or(Money::zero(seen.currency), |whole| whole.amount);
+        commissions.push(seen.part(place, alone));
+        wholes.push(whole);
     }
     if !earns {
         return Err(Problem::refused("no_rule"));
     }
-    Ok(commissions)
+    let parts = commissions
+        .iter()
+        .copied()
+        .zip(wholes.iter().map(Option::as_ref));
+    earned_by_line(&mut basket, &parts.collect::<Vec<_>>());
+    Ok((commissions, basket))
+}
+
+/// The order's new lines, with what was taken back of the old ones by name.
+fn amended_basket(seen: &Conversion, items: &[Item]) -> Result<Vec<BasketLine>, Problem> {
+    let mut basket: Vec<BasketLine> = items
+        .iter()
+        .map(|item| BasketLine {
+            sku: item.sku.clone(),
+            amount: item.amount.minor(),
+            taken: 0,
+            earned: Vec::new(),
+        })
+        .collect();
+    for line in seen.basket.iter().filter(|line| line.taken > 0) {
+        take(&mut basket, &line.sku, line.taken)
+            .map_err(|_| Problem::invalid("amend_below_reversed", "items"))?;
+    }
+    Ok(basket)
 }
 
 /// What a credit's affiliate would earn alone by an order of this value, by these terms: with what

@@ -1,0 +1,185 @@
+//! An order's lines as they are kept: each can be taken back at its own rate.
+
+use crate::commission::Commission;
+use crate::money::{Money, Rounding};
+
+/// One line of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BasketLine {
+    pub sku: String,
+    /// The line's total, in minor units.
+    pub amount: i64,
+    /// Of the amount, taken back by name.
+    pub taken: i64,
+    /// What each credit earned by it, in minor units; empty while nobody is credited.
+    pub earned: Vec<i64>,
+}
+
+/// Why lines cannot be taken back: a business answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    #[error("no line of the order has this sku")]
+    SkuUnknown,
+    #[error("more than is left of the lines of this sku")]
+    Exceeds,
+}
+
+/// Takes so much of the lines of a sku back, the earlier lines first.
+pub fn take(basket: &mut [BasketLine], sku: &str, amount: i64) -> Result<(), NotTaken> {
+    let mut left = amount;
+    let mut is_known = false;
+    for line in basket.iter_mut().filter(|line| line.sku == sku) {
+        is_known = true;
+        let part = left.min(line.amount - line.taken);
+        line.taken += part;
+        left -= part;
+    }
+    match (is_known, left) {
+        (false, _) => Err(NotTaken::SkuUnknown),
+        (true, 0) => Ok(()),
+        (true, _) => Err(NotTaken::Exceeds),
+    }
+}
+
+/// Says of each line what every credit earned by it: `parts` are the credits' commissions, each with
+/// what its affiliate would earn alone. A part is split as that whole is, by largest remainder.
+pub fn earned_by_line(basket: &mut [BasketLine], parts: &[(Money, Option<&Commission>)]) {
+    for line in &mut *basket {
+        line.earned.clear();
+    }
+    for (part, whole) in parts {
+        let lines = whole.iter().flat_map(|whole| &whole.lines);
+        let weights: Vec<u64> = lines
+            .map(|line| line.amount.minor().unsigned_abs())
+            .collect();
+        let mut earned = part.allocate(&weights).into_iter();
+        for line in &mut *basket {
+            line.earned.push(earned.next().map_or(0, Money::minor));
+        }
+    }
+}
+
+/// What one credit gives back of its commission: for what was taken by name at the lines' own
+/// rates, each line rounded once; for what was taken of the order as a whole in proportion to what
+/// those lines left. All of the order gives back all of the commission.
+///
+/// `refunded` of `whole` was taken back in all. As several parts are rounded, it may fall by a few
+/// minor units as more is taken back; whoever books it lets it rise only.
+pub fn given_back(
+    basket: &[BasketLine],
+    credit: usize,
+    commission: Money,
+    (refunded, whole): (i64, i64),
+    rounding: Rounding,
+) -> Money {
+    let currency = commission.currency();
+    let mut by_name = Money::zero(currency);
+    let mut taken = 0;
+    for line in basket.iter().filter(|line| line.taken > 0) {
+        let earned = Money::new(line.earned.get(credit).copied().unwrap_or(0), currency);
+        let part = earned
+            .portion(line.taken, line.amount, rounding)
+            .expect("no more of a line is taken back than there is");
+        by_name = by_name.checked_add(part).expect("parts of one commission");
+        taken += line.taken;
+    }
+    let rest = commission
+        .checked_sub(by_name)
+        .expect("the lines' earnings add up to the commission");
+    if taken == whole {
+        return commission;
+    }
+    let of_the_rest = rest
+        .portion(refunded - taken, whole - taken, rounding)
+        .expect("no more is taken back than the whole");
+    by_name
+        .checked_add(of_the_rest)
+        .expect("parts of one commission")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::money::Currency;
+
+    fn line(sku: &str, amount: i64, earned: i64) -> BasketLine {
+        BasketLine {
+            sku: sku.to_owned(),
+            amount,
+            taken: 0,
+            earned: vec![earned],
+        }
+    }
+
+    #[test]
+    fn lines_are_taken_by_name_and_no_further_than_they_go() {
+        let mut basket = vec![line("a", 100, 10), line("b", 50, 0), line("a", 20, 2)];
+        assert_eq!(take(&mut basket, "c", 1), Err(NotTaken::SkuUnknown));
+        assert_eq!(take(&mut basket, "a", 110), Ok(()));
+        assert_eq!(
+            (basket[0].taken, basket[1].taken, basket[2].taken),
+            (100, 0, 10)
+        );
+        assert_eq!(take(&mut basket.clone(), "a", 11), Err(NotTaken::Exceeds));
+        assert_eq!(take(&mut basket, "a", 10), Ok(()));
+    }
+
+    #[test]
+    fn each_line_gives_back_what_it_earned() {
+        let euro = Currency::parse("EUR").unwrap();
+        let commission = Money::new(1_000, euro);
+        let back = |basket: &[BasketLine], refunded| {
+            given_back(
+                basket,
+                0,
+                commission,
+                (refunded, 20_000),
+                Rounding::HalfEven,
+            )
+            .minor()
+        };
+        // A line at 10 % and one at nothing.
+        let mut basket = vec![line("paid", 10_000, 1_000), line("free", 10_000, 0)];
+        assert_eq!(back(&basket, 10_000), 500);
+        take(&mut basket, "free", 10_000).unwrap();
+        assert_eq!(back(&basket, 10_000), 0);
+        assert_eq!(back(&basket, 15_000), 500);
+        take(&mut basket, "paid", 5_000).unwrap();
+        assert_eq!(back(&basket, 15_000), 500);
+        assert_eq!(back(&basket, 20_000), 1_000);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_given_back_stays_within_the_commission_and_ends_at_it(
+            lines in prop::collection::vec((1_i64..10_000, 0_i64..10_000), 1..6),
+            steps in prop::collection::vec((0_usize..7, 1_i64..5_000), 1..20),
+        ) {
+            let euro = Currency::parse("EUR").unwrap();
+            let mut basket: Vec<BasketLine> = lines
+                .iter()
+                .enumerate()
+                .map(|(number, (amount, earned))| line(&format!("s{number}"), *amount, *earned))
+                .collect();
+            let whole: i64 = lines.iter().map(|(amount, _)| amount).sum();
+            let commission = Money::new(lines.iter().map(|(_, earned)| earned).sum(), euro);
+            let mut refunded = 0;
+            for (sku, amount) in steps {
+                let amount = amount.min(whole - refunded);
+                let mut next = basket.clone();
+                if take(&mut next, &format!("s{sku}"), amount).is_ok() {
+                    basket = next;
+                    refunded += amount;
+                } else if sku == 6 {
+                    refunded += amount;
+                }
+                let back = given_back(&basket, 0, commission, (refunded, whole), Rounding::HalfEven).minor();
+                prop_assert!((0..=commission.minor()).contains(&back), "{back}");
+            }
+            let all = given_back(&basket, 0, commission, (whole, whole), Rounding::HalfEven);
+            prop_assert_eq!(all, commission);
+        }
+    }
+}
