@@ -671,3 +671,92 @@ async fn a_program_may_want_no_cookie_and_a_link_may_say_that_consent_was_denied
     visitor.click(&world, "anna-shoes", BROWSER).await;
     assert_eq!(visitor.0, None);
 }
+
+#[tokio::test]
+async fn lists_are_narrowed_by_what_people_look_for() {
+    let world = shop(json!({})).await;
+    let other = world
+        .made("merchants", json!({"id": "mart", "name": "Mart"}))
+        .await;
+    world
+        .made(
+            "programs",
+            json!({
+                "id": "hats", "merchant": "mart", "name": "Hats", "currency": "EUR",
+                "destination": "https://mart.example/", "hold_days": 0, "status": "active",
+                "override": "a test of its own", "approval": "manual",
+                "commission": [{"type": "percent", "percent": "10"}],
+            }),
+        )
+        .await;
+    world
+        .made(
+            "links",
+            json!({"slug": "anna-hats", "program": "hats", "affiliate": "anna"}),
+        )
+        .await;
+    let (shoes, hats) = (
+        world.click("anna-shoes").await,
+        world.click("anna-hats").await,
+    );
+    let mart = other["secret"]["postback_token"].as_str().unwrap();
+    for order in 0..5 {
+        let day = order + 1;
+        world.turn_to(&format!("2026-07-0{day}T12:00:00Z")).await;
+        let sale = json!({"click_id": shoes, "order_id": format!("S-{order}"), "amount": "10"});
+        assert_eq!(world.postback(sale).await.status, 200);
+        let sale = json!({"token": mart, "click_id": hats, "order_id": format!("H-{order}"), "amount": "10"});
+        assert_eq!(world.json("/postback", &sale).await.status, 200);
+    }
+    let bob = world.click("bob-shoes").await;
+    let sale = json!({"click_id": bob, "order_id": "S-9", "amount": "10"});
+    assert_eq!(world.postback(sale).await.status, 200);
+
+    for (query, expected) in [
+        ("", "H-0 S-0 H-1 S-1 H-2 S-2 H-3 S-3 H-4 S-4 S-9"),
+        ("?merchant=mart", "H-0 H-1 H-2 H-3 H-4"),
+        ("?program=shoes", "S-0 S-1 S-2 S-3 S-4 S-9"),
+        ("?affiliate=bob", "S-9"),
+        ("?affiliate=anna&program=hats", "H-0 H-1 H-2 H-3 H-4"),
+        ("?status=pending&from=2026-07-02&to=2026-07-04", "H-1 H-2"),
+        ("?order_id=S-3", "S-3"),
+        ("?from=2026-07-05T12:00:00Z&status=approved", "S-4 S-9"),
+        ("?to=2026-07-01", ""),
+    ] {
+        for limit in ["", "1", "3"] {
+            // A page at a time, to the end.
+            let mut orders = Vec::new();
+            let mut cursor = String::new();
+            loop {
+                let joint = if query.is_empty() { "?" } else { "&" };
+                let limited = if limit.is_empty() {
+                    String::new()
+                } else {
+                    format!("&limit={limit}")
+                };
+                let path = format!("conversions{query}{joint}{limited}{cursor}");
+                let page = world.get(&path.replace("?&", "?")).await;
+                assert_eq!(page.status, 200, "{path}: {page:?}");
+                let items = page.body["items"].as_array().unwrap();
+                orders.extend(
+                    items
+                        .iter()
+                        .map(|item| item["order_id"].as_str().unwrap().to_owned()),
+                );
+                match page.body["next"].as_str() {
+                    Some(next) => cursor = format!("&cursor={next}"),
+                    None => break,
+                }
+            }
+            // Two of the same instant stand there in either order.
+            let in_pairs = |orders: &[String]| {
+                let mut orders = orders.to_vec();
+                orders.sort_by_key(|order| (order[2..].to_owned(), order.clone()));
+                orders.join(" ")
+            };
+            assert_eq!(in_pairs(&orders), expected, "{query} {limit}");
+        }
+    }
+    let unknown = world.get("conversions?status=gone").await;
+    assert_eq!(unknown.body["code"], "word_unknown");
+}

@@ -71,7 +71,7 @@ async fn pockets(app: &App, id: &AffiliateId) -> Result<BTreeMap<Pocket, i64>, P
             .conversions_listed(&ConversionsOf::Affiliate(id), &page)
             .await
             .map_err(unavailable)?;
-        for conversion in conversions {
+        for (_, conversion) in conversions {
             if conversion.status != Status::Pending {
                 continue;
             }

@@ -2,15 +2,17 @@
 
 mod amend;
 mod explain;
+mod wanted;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::conversion::{Conversion, OrderKey, Status};
-use shared::http_types::{Fields, Page, Problem, Request, Response};
-use shared::ids::{AffiliateId, MerchantId};
+use shared::http_types::{Fields, Problem, Request, Response};
 use shared::rights::{Action, Caller, Subject};
-use shared::store::{Audit, ConversionsOf, Moved};
+use shared::store::{Audit, Moved};
+
+use wanted::Wanted;
 
 pub async fn serve(
     app: &App,
@@ -67,48 +69,12 @@ async fn visible(
     Ok(conversion)
 }
 
-/// Whose list is wanted.
-struct Wanted {
-    merchant: Option<MerchantId>,
-    affiliate: Option<AffiliateId>,
-    page: Page,
-}
-
-impl Wanted {
-    /// By merchant or affiliate; an admin names one of the two.
-    fn read(request: &Request, caller: &Caller) -> Result<Self, Problem> {
-        caller.may_at_all(Action::ReadConversions)?;
-        let mut fields = request.query_fields()?;
-        let page = Page::take(&mut fields)?;
-        let merchant = fields.parsed("merchant", "id_invalid", MerchantId::parse)?;
-        let affiliate = fields.parsed("affiliate", "id_invalid", AffiliateId::parse)?;
-        fields.finish()?;
-        Ok(Self {
-            merchant: caller.merchant().cloned().or(merchant),
-            affiliate: caller.affiliate().cloned().or(affiliate),
-            page,
-        })
-    }
-
-    fn list(&self) -> Result<ConversionsOf<'_>, Problem> {
-        match (&self.merchant, &self.affiliate) {
-            (_, Some(affiliate)) => Ok(ConversionsOf::Affiliate(affiliate)),
-            (Some(merchant), None) => Ok(ConversionsOf::Merchant(merchant)),
-            (None, None) => Err(Problem::invalid("parameter_missing", "merchant")),
-        }
-    }
-}
-
 /// `GET /api/v1/refusals`
 pub async fn refusals(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
-    let wanted = Wanted::read(request, caller)?;
-    let list = wanted.list()?;
-    let refusals = app.store.refusals_listed(&list, &wanted.page).await;
-    let (refusals, next) = refusals.map_err(unavailable)?;
-    let merchant = wanted.merchant.as_ref().map(MerchantId::as_str);
+    let wanted = Wanted::read(app, request, caller).await?;
+    let (refusals, next) = wanted.refusals(app).await?;
     let items: Vec<Value> = refusals
         .iter()
-        .filter(|refused| merchant.is_none_or(|merchant| refused.merchant == merchant))
         .map(|refused| {
             json!({
                 "merchant": refused.merchant,
@@ -128,21 +94,10 @@ pub async fn refusals(app: &App, request: &Request, caller: &Caller) -> Result<R
 }
 
 async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
-    let wanted = Wanted::read(request, caller)?;
-    let list = wanted.list()?;
-    let (merchant, page) = (&wanted.merchant, &wanted.page);
-    let (conversions, next) = app
-        .store
-        .conversions_listed(&list, page)
-        .await
-        .map_err(unavailable)?;
+    let wanted = Wanted::read(app, request, caller).await?;
+    let (conversions, next) = wanted.conversions(app).await?;
     let items: Vec<Value> = conversions
         .iter()
-        .filter(|conversion| {
-            merchant
-                .as_ref()
-                .is_none_or(|merchant| conversion.key.merchant == *merchant)
-        })
         .map(|conversion| shown(conversion, caller))
         .collect();
     Ok(Response::list(&items, next.as_ref()))

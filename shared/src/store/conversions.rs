@@ -411,7 +411,8 @@ impl Store {
         Ok(conversions.collect::<Result<_, _>>()?)
     }
 
-    /// Part of the conversions of a merchant or of an affiliate, oldest first. A view.
+    /// Part of the conversions of a merchant or of an affiliate, oldest first, each with its place,
+    /// which says when it was recorded and tells the same order in every list. A view.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -419,7 +420,7 @@ impl Store {
         &self,
         list: &ConversionsOf<'_>,
         page: &Page,
-    ) -> Result<(Vec<Conversion>, Option<Cursor>), StoreError> {
+    ) -> Result<(Vec<(String, Conversion)>, Option<Cursor>), StoreError> {
         let (index, pk) = match list {
             ConversionsOf::Merchant(id) => (Index::ByOwner, escaped(id.as_str())),
             ConversionsOf::Affiliate(id) => (Index::ByAffiliate, escaped(id.as_str())),
@@ -430,11 +431,13 @@ impl Store {
         let mut conversions = Vec::with_capacity(rows.len());
         for row in &rows {
             let Some(id) = row.get_text_if("points_to") else {
-                conversions.push(read(row)?);
+                let conversion = read(row)?;
+                conversions.push((list_order(&conversion), conversion));
                 continue;
             };
             let order = OrderKey::of_conversion_id(id).ok_or_else(|| row.damaged("points_to"))?;
-            conversions.extend(self.conversion(&order).await?);
+            let conversion = self.conversion(&order).await?;
+            conversions.extend(conversion.map(|conversion| (list_order(&conversion), conversion)));
         }
         Ok((conversions, next))
     }

@@ -122,7 +122,8 @@ impl Store {
         Ok(())
     }
 
-    /// Part of the refused claims of a merchant or an affiliate, by their first time. A view.
+    /// Part of the refused claims of a merchant or an affiliate, by their first time, each with its
+    /// place. A view.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -130,12 +131,16 @@ impl Store {
         &self,
         list: &ConversionsOf<'_>,
         page: &Page,
-    ) -> Result<(Vec<Refused>, Option<Cursor>), StoreError> {
+    ) -> Result<(Vec<(String, Refused)>, Option<Cursor>), StoreError> {
         let (index, pk) = match list {
             ConversionsOf::Merchant(id) => (Index::ByOwner, escaped(id.as_str())),
             ConversionsOf::Affiliate(id) => (Index::ByAffiliate, escaped(id.as_str())),
         };
         let (rows, next) = self.listed(index, &format!("L#refusal#{pk}"), page).await?;
-        Ok((rows.iter().map(read).collect::<Result<_, _>>()?, next))
+        let refused = rows.iter().map(|row| {
+            let place = row.get_text("owner_sk")?;
+            Ok((place.to_owned(), read(row)?))
+        });
+        Ok((refused.collect::<Result<_, Damaged>>()?, next))
     }
 }
