@@ -468,6 +468,16 @@ impl fmt::Display for Reckoning {
     }
 }
 
+/// The arithmetic, with what moved its result.
+impl fmt::Display for LineCommission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.bound {
+            Some(bound) => write!(f, "{}, {bound}", self.reckoning),
+            None => self.reckoning.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

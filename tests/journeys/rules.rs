@@ -241,3 +241,115 @@ async fn a_line_is_taken_back_at_its_own_rate() {
         "8.50"
     );
 }
+
+#[tokio::test]
+async fn rules_are_tried_before_they_are_saved_and_over_past_orders() {
+    let steps = json!([{"from": "0", "percent": "5"}, {"from": "100", "percent": "10"}]);
+    let rules = json!([
+        {"type": "percent", "percent": "20", "when": {"category": "boots"}},
+        {"type": "tiered", "tiers": {"by": "amount", "period": "lifetime", "steps": steps}},
+    ]);
+    let world = shop(rules.clone()).await;
+    let preview = |body: Value| world.post("programs/shoes/rules:preview", body);
+    let items =
+        json!([{"sku": "b", "category": "boots", "amount": "10"}, {"sku": "x", "amount": "120"}]);
+    let tried = preview(json!({"affiliate": "anna", "items": items})).await;
+    assert_eq!(
+        (tried.status, &tried.body["amount"]),
+        (200, &json!("9.00")),
+        "{tried:?}"
+    );
+    assert_eq!(
+        tried.body["lines"][1]["arithmetic"],
+        "100.00 EUR x 5 % + 20.00 EUR x 10 % -> 7.00 half_even"
+    );
+    let draft = json!({"affiliate": "anna", "amount": "50", "commission": [{"type": "flat", "amount": "3"}]});
+    assert_eq!(preview(draft).await.body["amount"], "3.00");
+    for (body, code) in [
+        (json!({"amount": "5"}), "parameter_missing"),
+        (
+            json!({"affiliate": "nobody", "amount": "5"}),
+            "affiliate_unknown",
+        ),
+        (json!({"affiliate": "anna"}), "amount_required"),
+        (json!({"affiliate": "anna", "goal": "lead"}), "goal_unknown"),
+        (
+            json!({"affiliate": "anna", "amount": "5", "commission": [{"type": "flat"}]}),
+            "parameter_missing",
+        ),
+    ] {
+        assert_eq!(preview(body.clone()).await.body["code"], code, "{body}");
+    }
+
+    // Orders of each kind: with lines, shared out over a step, amended, and by counters.
+    let click = world.click("anna-shoes").await;
+    for (order, body) in [
+        ("A-1", json!({"items": items})),
+        ("A-2", json!({"amount": "33.33"})),
+        (
+            "A-3",
+            json!({"items": [{"sku": "b", "category": "boots", "amount": "7.77"}]}),
+        ),
+        ("A-4", json!({"amount": "0.10"})),
+    ] {
+        let mut sale = body;
+        sale["click_id"] = json!(click);
+        sale["order_id"] = json!(order);
+        assert_eq!(world.postback(sale).await.status, 200);
+    }
+    let first = world.get("conversions?order_id=A-2").await.body["items"][0]["id"].clone();
+    let amend = json!({"id": "m", "amount": "40", "reason": "a test"});
+    let path = format!("conversions/{}/amend", first.as_str().unwrap());
+    assert_eq!(world.post(&path, amend).await.status, 200);
+    let before = world.balance("anna").await;
+
+    let replay = |body: Value| {
+        let mut body = body;
+        body["from"] = json!("2026-07-01");
+        body["to"] = json!("2026-08-01");
+        world.post("programs/shoes/rules:replay", body)
+    };
+    for same in [
+        json!({}),
+        json!({"version": 2}),
+        json!({ "commission": rules }),
+    ] {
+        let answer = replay(same.clone()).await;
+        assert_eq!(
+            (answer.status, &answer.body["conversions"]),
+            (200, &json!(4)),
+            "{answer:?}"
+        );
+        assert_eq!(
+            (&answer.body["changed"], &answer.body["difference"]),
+            (&json!(0), &json!("0.00")),
+            "{same}"
+        );
+        assert_eq!(answer.body["before"], before["earned"]);
+    }
+    // Boots at 30 % instead of 20: 1.00 more of 10.00, and 0.78 more of 7.77 (2.331 for 1.554).
+    let mut more = rules.clone();
+    more[0]["percent"] = json!("30");
+    let answer = replay(json!({ "commission": more })).await;
+    assert_eq!(
+        (&answer.body["changed"], &answer.body["difference"]),
+        (&json!(2), &json!("1.78"))
+    );
+    assert_eq!(
+        (
+            &answer.body["items"][1]["before"],
+            &answer.body["items"][1]["after"]
+        ),
+        (&json!("1.55"), &json!("2.33"))
+    );
+    // The terms of before: 10 % of all.
+    let first = replay(json!({"version": 1})).await;
+    assert_eq!(first.body["after"], json!("17.79"));
+    let lead = json!({"commission": [{"type": "flat", "amount": "1", "goal": "lead"}]});
+    assert_eq!(replay(lead).await.body["items"][0]["code"], "no_rule");
+    assert_eq!(
+        replay(json!({"version": 9})).await.body["code"],
+        "version_unknown"
+    );
+    assert_eq!(world.balance("anna").await, before);
+}

@@ -2,6 +2,8 @@
 
 mod amend;
 mod explain;
+mod frozen;
+mod replay;
 mod wanted;
 
 use http::{Method, StatusCode};
@@ -12,6 +14,7 @@ use shared::http_types::{Fields, Problem, Request, Response};
 use shared::rights::{Action, Caller, Subject};
 use shared::store::{Audit, Moved};
 
+pub use replay::replay;
 use wanted::Wanted;
 
 pub async fn serve(

@@ -4,6 +4,7 @@ mod balances;
 mod conversions;
 mod entries;
 mod keys;
+mod preview;
 mod resources;
 mod secrets;
 mod serve;
@@ -29,6 +30,14 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
             secrets::serve(app, request, &caller, id, rest).await
         }
         ["merchants", rest @ ..] => serve::serve::<Merchant>(app, request, &caller, rest).await,
+        ["programs", id, "rules:preview"] => {
+            request.only(Method::POST, "POST")?;
+            preview::preview(app, request, &caller, id).await
+        }
+        ["programs", id, "rules:replay"] => {
+            request.only(Method::POST, "POST")?;
+            conversions::replay(app, request, &caller, id).await
+        }
         ["programs", rest @ ..] => serve::serve::<Program>(app, request, &caller, rest).await,
         ["affiliates", id, "balances"] => {
             request.only(Method::GET, "GET")?;

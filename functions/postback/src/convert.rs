@@ -473,6 +473,7 @@ fn refusal_of(decision: &Decision) -> Option<Refusal> {
 fn basket_line(item: &Item) -> BasketLine {
     BasketLine {
         sku: item.sku.clone(),
+        category: item.category.clone(),
         amount: item.amount.minor(),
         taken: 0,
         earned: Vec::new(),

@@ -86,10 +86,7 @@ fn credit(reckoned: &Reckoned, total: u64) -> Value {
         .whole
         .iter()
         .flat_map(|whole| &whole.lines)
-        .map(|line| match &line.bound {
-            Some(bound) => format!("{}, {bound}", line.reckoning),
-            None => line.reckoning.to_string(),
-        })
+        .map(ToString::to_string)
         .collect();
     if let Some(whole) = reckoned.whole.as_ref().filter(|_| share != "1") {
         let currency = whole.amount.currency();

@@ -7,6 +7,7 @@ use crate::money::{Money, Rounding};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BasketLine {
     pub sku: String,
+    pub category: Option<String>,
     /// The line's total, in minor units.
     pub amount: i64,
     /// Of the amount, taken back by name.
@@ -107,6 +108,7 @@ mod tests {
     fn line(sku: &str, amount: i64, earned: i64) -> BasketLine {
         BasketLine {
             sku: sku.to_owned(),
+            category: None,
             amount,
             taken: 0,
             earned: vec![earned],

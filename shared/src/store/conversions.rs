@@ -190,16 +190,26 @@ fn read_standings(json: &Value) -> Option<Standings> {
 fn basket_json(basket: &[BasketLine]) -> Value {
     let lines = basket.iter();
     lines
-        .map(|line| json!([line.sku, line.amount, line.taken, line.earned]))
+        .map(|line| {
+            json!([
+                line.sku,
+                line.category,
+                line.amount,
+                line.taken,
+                line.earned
+            ])
+        })
         .collect()
 }
 
 fn read_basket(text: &str) -> Result<Vec<BasketLine>, serde_json::Error> {
-    let lines: Vec<(String, i64, i64, Vec<i64>)> = serde_json::from_str(text)?;
+    type Line = (String, Option<String>, i64, i64, Vec<i64>);
+    let lines: Vec<Line> = serde_json::from_str(text)?;
     let lines = lines.into_iter();
     Ok(lines
-        .map(|(sku, amount, taken, earned)| BasketLine {
+        .map(|(sku, category, amount, taken, earned)| BasketLine {
             sku,
+            category,
             amount,
             taken,
             earned,

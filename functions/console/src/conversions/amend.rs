@@ -3,16 +3,17 @@
 use http::StatusCode;
 use serde_json::json;
 use shared::app::{App, unavailable};
-use shared::commission::{Buyer, Commission, Customer, Line, NoCommission, Sale, Standing};
+use shared::commission::{Commission, NoCommission};
 use shared::conversion::{
-    BasketLine, Conversion, Credit, Status, digest, earned_by_line, is_order_id, take,
+    BasketLine, Conversion, Status, digest, earned_by_line, is_order_id, take,
 };
-use shared::http_types::{Fields, Problem, Request, Response, parse_instant};
+use shared::http_types::{Fields, Problem, Request, Response};
 use shared::money::Money;
 use shared::rights::{Action, Caller};
 use shared::setup::Program;
 use shared::store::{Amended, Amendment, Audit};
 
+use super::frozen::whole_of;
 use super::{shown, visible};
 
 const RACES_MOST: u32 = 8;
@@ -142,19 +143,11 @@ async fn rated(
         .await
         .map_err(unavailable)?
         .ok_or_else(Problem::unavailable)?;
-    let lines: Vec<Line<'_>> = items
-        .iter()
-        .map(|item| Line {
-            sku: &item.sku,
-            category: item.category.as_deref(),
-            amount: item.amount,
-        })
-        .collect();
     let mut wholes: Vec<Option<Commission>> = Vec::with_capacity(seen.credits.len());
     let mut commissions = Vec::with_capacity(seen.credits.len());
     let mut earns = false;
     for (place, credit) in seen.credits.iter().enumerate() {
-        let whole = match whole_of(&program.record, seen, credit, Some(amount), &lines) {
+        let whole = match whole_of(&program.record, seen, credit, Some(amount), &basket) {
             Ok(earned) => {
                 earns = true;
                 Some(earned)
@@ -189,6 +182,7 @@ fn amended_basket(seen: &Conversion, items: &[Item]) -> Result<Vec<BasketLine>, 
         .iter()
         .map(|item| BasketLine {
             sku: item.sku.clone(),
+            category: item.category.clone(),
             amount: item.amount.minor(),
             taken: 0,
             earned: Vec::new(),
@@ -199,44 +193,4 @@ fn amended_basket(seen: &Conversion, items: &[Item]) -> Result<Vec<BasketLine>, 
             .map_err(|_| Problem::invalid("amend_below_reversed", "items"))?;
     }
     Ok(basket)
-}
-
-/// What a credit's affiliate would earn alone by an order of this value, by these terms: with what
-/// was frozen with the order, its counters among it. One that was not asked for then stands at zero.
-fn whole_of(
-    terms: &Program,
-    seen: &Conversion,
-    credit: &Credit,
-    amount: Option<Money>,
-    lines: &[Line<'_>],
-) -> Result<Commission, NoCommission> {
-    let mut standings = credit.standings.clone();
-    let since = &seen.facts["buyer"]["since"];
-    let buyer = match seen.facts["buyer"].is_object() {
-        true => Buyer::Named {
-            since: since.as_str().and_then(parse_instant),
-        },
-        false => Buyer::Unnamed,
-    };
-    loop {
-        let sale = Sale {
-            at: seen.occurred_at,
-            goal: &seen.key.goal,
-            affiliate: &credit.affiliate,
-            group: credit.group.as_deref(),
-            customer: seen.facts["customer"].as_str().and_then(Customer::parse),
-            country: credit.country.as_deref(),
-            coupon: seen.facts["coupon"].as_str(),
-            buyer,
-            standings: &standings,
-            amount,
-            lines,
-        };
-        match terms.commission.commission(&sale, seen.rounding) {
-            Err(NoCommission::Unknown(counter)) => {
-                standings.0.insert(counter, Standing::default());
-            }
-            earned => return earned,
-        }
-    }
 }
