@@ -3,6 +3,7 @@
 //! Without the feature `world` nothing here reads a clock, an environment or a table.
 
 pub mod attribution;
+pub mod claim;
 pub mod click;
 pub mod commission;
 pub mod conversion;
@@ -28,5 +29,9 @@ pub mod config;
 pub mod lambda;
 #[cfg(feature = "world")]
 pub mod parameter;
+#[cfg(feature = "world")]
+pub mod reckoning;
+#[cfg(feature = "world")]
+pub mod reversing;
 #[cfg(feature = "world")]
 pub mod store;

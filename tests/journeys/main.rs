@@ -5,6 +5,7 @@
 )]
 
 mod attribution;
+mod claims;
 mod cut;
 mod deadline;
 mod finance;

@@ -1,6 +1,7 @@
 //! Conversions: seen by both sides, decided by the merchant.
 
 mod amend;
+mod credit;
 mod explain;
 mod frozen;
 mod replay;
@@ -11,9 +12,11 @@ use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::conversion::{Conversion, OrderKey, Status};
 use shared::http_types::{Fields, Problem, Request, Response};
+use shared::ids::AffiliateId;
 use shared::rights::{Action, Caller, Subject};
 use shared::store::{Audit, Moved};
 
+pub use credit::{Wanted as CreditWanted, Word, credit};
 pub use replay::replay;
 use wanted::Wanted;
 
@@ -40,6 +43,10 @@ pub async fn serve(
         [id, decision @ ("approve" | "reject" | "reopen")] => {
             request.only(Method::POST, "POST")?;
             decide(app, request, caller, id, decision).await
+        }
+        [id, "credit"] => {
+            request.only(Method::POST, "POST")?;
+            give(app, request, caller, id).await
         }
         [id, "amend"] => {
             request.only(Method::POST, "POST")?;
@@ -203,4 +210,34 @@ async fn decide(
         }
     }
     Err(Problem::unavailable())
+}
+
+/// `POST /api/v1/conversions/{id}/credit`: an order that nobody is credited with, to an affiliate.
+async fn give(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+    id: &str,
+) -> Result<Response, Problem> {
+    let seen = visible(app, caller, id, Action::DecideConversions).await?;
+    let mut fields = Fields::from_json(&request.body)?;
+    let affiliate = fields.parsed_required("affiliate", "id_invalid", AffiliateId::parse)?;
+    let reason = fields.note_required("reason")?;
+    fields.finish()?;
+    let wanted = CreditWanted {
+        key: seen.key.clone(),
+        program: seen.program.as_str(),
+        affiliate: &affiliate,
+        at: seen.occurred_at,
+        amount: seen.amount,
+        word: Word::Person,
+    };
+    // Who decided, and why, stands in the log before anything is booked.
+    let audit = Audit::by(caller, "credit conversion", Some(reason));
+    app.store
+        .audit_conversion(&seen, &audit, request.now)
+        .await
+        .map_err(unavailable)?;
+    let credited = credit(app, &wanted, request.now).await?;
+    Ok(Response::json(StatusCode::OK, &shown(&credited, caller)))
 }

@@ -1,6 +1,7 @@
 //! The console function: the set-up and what became of the money, as JSON.
 
 mod balances;
+mod claims;
 mod conversions;
 mod entries;
 mod keys;
@@ -51,6 +52,7 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
         ["enrolments", rest @ ..] => serve::serve::<Enrolment>(app, request, &caller, rest).await,
         ["coupons", rest @ ..] => serve::serve::<Coupon>(app, request, &caller, rest).await,
         ["links", rest @ ..] => serve::serve::<Link>(app, request, &caller, rest).await,
+        ["claims", rest @ ..] => claims::serve(app, request, &caller, rest).await,
         ["conversions", rest @ ..] => conversions::serve(app, request, &caller, rest).await,
         ["refusals"] => {
             request.only(Method::GET, "GET")?;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
+use shared::claim::Claim;
 use shared::http_types::{Page, Problem};
 use shared::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
 use shared::rights::{Action, Caller};
@@ -492,5 +493,19 @@ impl Resource for Coupon {
     /// Whoever takes a coupon over is let in as well.
     async fn changing(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<(), Problem> {
         enrol(app, &self.program, &self.affiliate, now, caller).await
+    }
+}
+
+impl Resource for Claim {
+    const READ: Action = Action::ReadClaims;
+    const CREATE: Action = Action::MakeClaims;
+    const CHANGE: Action = Action::DecideClaims;
+    const LISTED_BY_AFFILIATE: bool = true;
+
+    async fn owners(&self, app: &App, _: &Caller) -> Result<Owners, Problem> {
+        Ok(Owners {
+            merchant: merchant_of(app, &self.program).await?,
+            affiliate: Some(self.affiliate.clone()),
+        })
     }
 }

@@ -5,22 +5,21 @@ use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::attribution::{Candidate, Decision, Kind, LeftOut};
 use shared::click::Click;
-use shared::commission::{Buyer, Commission, Customer, Line, NoCommission, Sale, Standings};
+use shared::commission::{Buyer, Customer, Line, NoCommission};
 use shared::conversion::{
     BasketLine, Conversion, Credit, Item, OrderKey, Refusal, Status, digest, earned_by_line,
     fingerprint,
 };
 use shared::http_types::{Fields, Problem};
 use shared::ids::{AffiliateId, ProgramId};
-use shared::ledger::lane_of;
-use shared::period::{day_of, days_after};
-use shared::setup::{Approval, Enrolment, Goal, Link, OrderScope, Program};
+use shared::reckoning::{self, Alone, NotReckoned};
+use shared::reversing::apply_waiting;
+use shared::setup::{Approval, Goal, Link, OrderScope, Program};
 use shared::store::{Besides, Counted, Recorded, Refusing, Versioned};
 use shared::traffic::Class;
 
 use super::claim::{Claim, OrderValue, value_of};
-use super::evidence::{Evidence, Named, at};
-use super::reverse;
+use super::evidence::{Evidence, Named};
 use super::sender::Sender;
 use super::trail::{self, Reckoned};
 
@@ -165,7 +164,7 @@ impl<'a> Order<'a> {
     }
 
     async fn record_test(&self) -> Result<Value, Problem> {
-        let conversion = self.conversion(Status::Test);
+        let conversion = self.conversion(&Evidence::none(), Status::Test);
         let is_first = self.app.store.record_test(&conversion).await;
         Ok(body(&conversion, is_first.map_err(unavailable)?))
     }
@@ -182,7 +181,7 @@ impl<'a> Order<'a> {
             if let Some(refusal) = refusal_of(&decision) {
                 return Err(self.refuse(refusal, why).await);
             }
-            let mut conversion = self.conversion(Status::Unattributed);
+            let mut conversion = self.conversion(&evidence, Status::Unattributed);
             conversion.why = why;
             conversion.facts["ignored"] = json!(evidence.ignored);
             return self.record(&conversion, &Besides::default()).await;
@@ -204,11 +203,14 @@ impl<'a> Order<'a> {
             return Err(self.refuse(Refusal::NoRule, why).await);
         }
 
-        let mut conversion = self.conversion(if review.is_empty() {
-            Status::Approved
-        } else {
-            Status::Pending
-        });
+        let mut conversion = self.conversion(
+            &evidence,
+            if review.is_empty() {
+                Status::Approved
+            } else {
+                Status::Pending
+            },
+        );
         conversion.why = why;
         if self.goal.payable {
             conversion.split = decision.split();
@@ -231,10 +233,6 @@ impl<'a> Order<'a> {
             .iter()
             .filter(|name| **name != "customer_id");
         conversion.facts["ignored"] = json!(ignored.collect::<Vec<_>>());
-        conversion.facts["buyer"] = match evidence.buyer() {
-            Buyer::Unnamed => Value::Null,
-            Buyer::Named { since } => json!({"since": since.map(|since| since.to_string())}),
-        };
         let besides = Besides {
             first: evidence.first_credit(&decision.shares()),
             counted: counted(&reckoned, evidence.customer()),
@@ -250,103 +248,55 @@ impl<'a> Order<'a> {
         affiliate: AffiliateId,
         weight: u64,
     ) -> Result<(Credit, Reckoned), Problem> {
-        let (claim, terms) = (self.claim, self.terms());
-        let party = evidence.party(self.app, &affiliate, claim.at).await?;
-        let (version, lanes) = (party.version, party.record.lanes);
-        let own_group = party.record.group.clone();
-        let enrolment = Enrolment::key(&terms.id, &affiliate);
-        let enrolment = at::<Enrolment>(self.app, &enrolment, claim.at).await?;
-        let enrolment = enrolment.map(|enrolment| enrolment.record);
-        let group = enrolment
-            .as_ref()
-            .and_then(|enrolment| enrolment.group.clone())
-            .or(own_group);
+        let claim = self.claim;
+        let party = evidence
+            .party(self.app, &affiliate, claim.at)
+            .await?
+            .clone();
         let country = decision
             .credited()
             .filter(|(candidate, _)| candidate.affiliate == affiliate)
             .filter_map(|(candidate, _)| evidence.visit(candidate)?.record.country.clone())
             .last();
-
-        let asked = Asked {
-            affiliate: &affiliate,
-            group: group.as_deref(),
-            country: country.as_deref(),
+        let lines: Vec<Line<'_>> = self.value.items.iter().map(line).collect();
+        let order = reckoning::Order {
+            terms: self.terms(),
+            goal: &self.goal.name,
+            is_payable: self.goal.payable,
+            order_id: &claim.order_id,
+            at: claim.at,
+            service_date: claim.service_date,
+            amount: self.value.amount,
+            lines: &lines,
+            customer: claim.customer,
+            coupon: claim.coupon.as_deref(),
+            buyer: evidence.buyer(),
+            customer_key: evidence.customer(),
         };
-        let (whole, standings) = self.earned(evidence, &asked).await?;
-        let nothing = shared::money::Money::zero(terms.currency);
-        let amount = whole
-            .as_ref()
-            .map_or(nothing, |whole| decision.part(&affiliate, whole.amount));
-        let hold = enrolment
-            .and_then(|enrolment| enrolment.hold_days)
-            .unwrap_or(terms.hold_days);
-        let from = claim.service_date.unwrap_or_else(|| day_of(claim.at));
-        let credit = Credit {
-            affiliate: affiliate.clone(),
-            affiliate_version: version,
-            group,
-            country,
-            standings,
-            commission: amount,
-            given_back: nothing,
-            lane: lane_of(&claim.order_id, lanes),
-            payable_on: days_after(from, u32::from(hold)).max(day_of(self.now)),
-            booked_on: None,
+        let alone = order
+            .earned_by(&self.app.store, &party, country, self.now)
+            .await;
+        let Alone { mut credit, whole } = match alone {
+            Ok(alone) => alone,
+            Err(NotReckoned::Failed(error)) => return Err(unavailable(error)),
+            Err(NotReckoned::Refused(no)) => {
+                let refusal = match no {
+                    NoCommission::AmountRequired => Refusal::AmountRequired,
+                    NoCommission::TooLarge => Refusal::AmountTooLarge,
+                    NoCommission::CustomerRequired => Refusal::CustomerRequired,
+                    NoCommission::NoRule | NoCommission::Unknown(_) => Refusal::NoRule,
+                };
+                return Err(self.refuse(refusal, Value::Null).await);
+            }
         };
+        credit.commission = decision.part(&affiliate, credit.commission);
         let reckoned = Reckoned {
             affiliate,
             weight,
             whole,
-            amount,
+            amount: credit.commission,
         };
         Ok((credit, reckoned))
-    }
-
-    /// What an affiliate would earn by the whole order, and where the counters stood that its rules
-    /// asked for; none where no rule holds for it.
-    async fn earned(
-        &self,
-        evidence: &Evidence,
-        asked: &Asked<'_>,
-    ) -> Result<(Option<Commission>, Standings), Problem> {
-        let mut standings = Standings::default();
-        if !self.goal.payable {
-            return Ok((None, standings));
-        }
-        let (claim, terms) = (self.claim, self.terms());
-        let lines: Vec<Line<'_>> = self.value.items.iter().map(line).collect();
-        loop {
-            let sale = Sale {
-                at: claim.at,
-                goal: &self.goal.name,
-                affiliate: asked.affiliate,
-                group: asked.group,
-                customer: claim.customer,
-                country: asked.country,
-                coupon: claim.coupon.as_deref(),
-                buyer: evidence.buyer(),
-                standings: &standings,
-                amount: self.value.amount,
-                lines: &lines,
-            };
-            let refusal = match terms.commission.commission(&sale, terms.rounding) {
-                Ok(earned) => return Ok((Some(earned), standings)),
-                Err(NoCommission::NoRule) => return Ok((None, standings)),
-                Err(NoCommission::Unknown(counter)) => {
-                    let (affiliate, customer) = (asked.affiliate, evidence.customer());
-                    let store = &self.app.store;
-                    let standing = store
-                        .standing(&terms.id, affiliate, customer, &counter)
-                        .await;
-                    standings.0.insert(counter, standing.map_err(unavailable)?);
-                    continue;
-                }
-                Err(NoCommission::AmountRequired) => Refusal::AmountRequired,
-                Err(NoCommission::TooLarge) => Refusal::AmountTooLarge,
-                Err(NoCommission::CustomerRequired) => Refusal::CustomerRequired,
-            };
-            return Err(self.refuse(refusal, Value::Null).await);
-        }
     }
 
     /// What has the order wait for the merchant.
@@ -366,7 +316,7 @@ impl<'a> Order<'a> {
         .collect()
     }
 
-    fn conversion(&self, status: Status) -> Conversion {
+    fn conversion(&self, evidence: &Evidence, status: Status) -> Conversion {
         let (claim, terms) = (self.claim, self.terms());
         let (amount, items) = (self.value.amount, &self.value.items);
         Conversion {
@@ -390,6 +340,12 @@ impl<'a> Order<'a> {
                 "customer": claim.customer.map(Customer::as_str),
                 "coupon": claim.coupon,
                 "meta": claim.meta,
+                "service_date": claim.service_date.map(|day| day.to_string()),
+                "customer_key": evidence.customer(),
+                "buyer": match evidence.buyer() {
+                    Buyer::Unnamed => Value::Null,
+                    Buyer::Named { since } => json!({"since": since.map(|since| since.to_string())}),
+                },
             }),
             why: json!({}),
             said: None,
@@ -410,7 +366,7 @@ impl<'a> Order<'a> {
             Recorded::Conflict => return Err(Problem::conflict("order_conflict")),
             Recorded::Moved => return Ok(None),
         };
-        reverse::apply_waiting(self.app, &standing, conversion.recorded_at).await?;
+        apply_waiting(self.app, &standing, conversion.recorded_at).await?;
         Ok(Some(body(&standing, is_new)))
     }
 
@@ -427,13 +383,6 @@ impl<'a> Order<'a> {
         )
         .await
     }
-}
-
-/// What rules may ask of an affiliate's part in an order.
-struct Asked<'a> {
-    affiliate: &'a AffiliateId,
-    group: Option<&'a str>,
-    country: Option<&'a str>,
 }
 
 fn counted(reckoned: &[Reckoned], customer: Option<&str>) -> Vec<Counted> {

@@ -51,7 +51,7 @@ pub struct Evidence {
 }
 
 /// The record as it was at an instant.
-pub async fn at<R: Record>(
+async fn at<R: Record>(
     app: &App,
     id: &str,
     at: Timestamp,
@@ -60,6 +60,18 @@ pub async fn at<R: Record>(
 }
 
 impl Evidence {
+    /// Of an order that nothing is known of.
+    pub fn none() -> Self {
+        Self {
+            candidates: Vec::new(),
+            ignored: Vec::new(),
+            own_orders: Vec::new(),
+            visits: Vec::new(),
+            customer: None,
+            affiliates: BTreeMap::new(),
+        }
+    }
+
     pub async fn of(
         app: &App,
         claim: &Claim,
@@ -68,14 +80,7 @@ impl Evidence {
         terms: &Program,
         now: Timestamp,
     ) -> Result<Self, Problem> {
-        let mut evidence = Self {
-            candidates: Vec::new(),
-            ignored: Vec::new(),
-            own_orders: Vec::new(),
-            visits: Vec::new(),
-            customer: None,
-            affiliates: BTreeMap::new(),
-        };
+        let mut evidence = Self::none();
         if let Some(named) = named {
             evidence
                 .candidates

@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
-use shared::conversion::{Conversion, NotTaken, OrderKey, Refusal, digest, is_order_id, take};
+use shared::conversion::{Conversion, OrderKey, is_order_id};
 use shared::http_types::{Fields, Problem};
 use shared::ids::ProgramId;
 use shared::money::{Currency, Money};
+use shared::reversing::{Asked, reverse_one};
 use shared::setup::OrderScope;
-use shared::store::{Refusing, Reversal, Reversed, Waiting};
+use shared::store::Waiting;
 
 use super::sender::Sender;
 
@@ -22,22 +23,6 @@ const REASONS: [&str; 8] = [
     "test",
     "other",
 ];
-/// The name of a reversal of all that is left, which bears no name of the sender's: no sender's
-/// own begins with a blank.
-const WHOLE_REST: &str = " rest";
-const RACES_MOST: u32 = 8;
-
-struct Asked {
-    order: OrderKey,
-    goal: Option<String>,
-    id: Option<String>,
-    amount: Option<String>,
-    currency: Option<Currency>,
-    /// By sku, what is taken back of it.
-    items: Vec<(String, String)>,
-    reason: Option<String>,
-}
-
 fn read(sender: &Sender, mut fields: Fields) -> Result<Asked, Problem> {
     let name = |text: &str| is_order_id(text).then(|| text.to_owned()).ok_or(());
     let order_id = fields.parsed_required("order_id", "order_id_invalid", name)?;
@@ -157,154 +142,4 @@ async fn conversions(app: &App, asked: &Asked) -> Result<Vec<Conversion>, Proble
         found.retain(|conversion| conversion.key.goal == *goal);
     }
     Ok(found)
-}
-
-/// Applies what was taken back of an order before it was known. What cannot be taken back is
-/// kept among the refusals, where the merchant finds it.
-pub async fn apply_waiting(app: &App, sale: &Conversion, now: Timestamp) -> Result<(), Problem> {
-    let waiting = app.store.claim_waiting(&sale.key, now).await;
-    for waiting in waiting.map_err(unavailable)? {
-        if !waiting.programs.is_empty() && !waiting.programs.contains(&sale.program) {
-            continue;
-        }
-        let asked = Asked {
-            order: sale.key.clone(),
-            goal: waiting.goal,
-            id: waiting.id,
-            amount: waiting.amount,
-            currency: waiting.currency,
-            items: waiting.items,
-            reason: waiting.reason,
-        };
-        match reverse_one(app, &asked, sale.clone(), now).await {
-            Err(problem) if problem.status.is_client_error() => {
-                let refusing = Refusing {
-                    key: sale.key.clone(),
-                    program: Some(&sale.program),
-                    affiliate: sale.credits.first().map(|credit| &credit.affiliate),
-                    fingerprint: digest(&json!([problem.code, asked.id]).to_string()),
-                    refusal: Refusal::ReversalExceeds,
-                    why: Value::Null,
-                };
-                let kept = app.store.record_refusal(&refusing, now).await;
-                kept.map_err(unavailable)?;
-            }
-            applied => drop(applied?),
-        }
-    }
-    Ok(())
-}
-
-async fn reverse_one(
-    app: &App,
-    asked: &Asked,
-    mut seen: Conversion,
-    now: Timestamp,
-) -> Result<(bool, Value), Problem> {
-    if asked
-        .currency
-        .is_some_and(|currency| currency != seen.currency)
-    {
-        return Err(Problem::refused("currency_mismatch"));
-    }
-    let amount = match &asked.amount {
-        None => None,
-        Some(text) => Some(
-            Money::parse(text, seen.currency)
-                .map_err(|_| Problem::invalid("amount_invalid", "amount"))?,
-        ),
-    };
-    let mut items: Vec<(&str, Money)> = Vec::new();
-    for (place, (sku, text)) in asked.items.iter().enumerate() {
-        let amount = Money::parse(text, seen.currency)
-            .map_err(|_| Problem::invalid("amount_invalid", &format!("items[{place}].amount")))?;
-        items.push((sku, amount));
-    }
-    let amount = amount_of(amount, &items)?;
-    let id = asked.id.clone().unwrap_or_else(|| WHOLE_REST.to_owned());
-    let named: Vec<_> = items
-        .iter()
-        .map(|(sku, amount)| json!([sku, amount.minor()]))
-        .collect();
-    let fingerprint = digest(&json!([amount.map(Money::minor), named]).to_string());
-
-    for _ in 0..RACES_MOST {
-        let known = app
-            .store
-            .reversal(&seen.key, &id, &fingerprint)
-            .await
-            .map_err(unavailable)?;
-        let outcome = match known {
-            Some(known) => known,
-            None => {
-                let left = seen.whole() - seen.refunded;
-                let is_every_goal = asked.goal.as_deref() == Some("*");
-                if left == 0 && is_every_goal && amount.is_none() {
-                    // All that is left of this one is nothing; the others go on.
-                    let remaining = seen.remaining().map(|amount| amount.to_string());
-                    return Ok((false, json!({"reversed": [], "remaining": remaining})));
-                }
-                let taken = taken(&seen, amount, left)?;
-                let mut basket = seen.basket.clone();
-                for (sku, amount) in &items {
-                    take(&mut basket, sku, amount.minor()).map_err(|no| match no {
-                        NotTaken::SkuUnknown => Problem::invalid("sku_unknown", "items"),
-                        NotTaken::Exceeds => Problem::invalid("reversal_exceeds", "items"),
-                    })?;
-                }
-                let reversal = Reversal {
-                    id: id.clone(),
-                    fingerprint: fingerprint.clone(),
-                    amount: taken,
-                    basket,
-                    reason: asked.reason.clone(),
-                };
-                app.store
-                    .record_reversal(&seen, &reversal, now)
-                    .await
-                    .map_err(unavailable)?
-            }
-        };
-        match outcome {
-            Reversed::Created(body) => return Ok((true, body)),
-            Reversed::Before(body) => return Ok((false, body)),
-            Reversed::Conflict => return Err(Problem::conflict("reversal_conflict")),
-            Reversed::Raced => {
-                let current = app.store.conversion(&seen.key).await.map_err(unavailable)?;
-                seen = current.ok_or_else(Problem::unavailable)?;
-            }
-        }
-    }
-    Err(Problem::unavailable())
-}
-
-/// What is taken back in all: with lines their sum, which an amount beside them must be.
-fn amount_of(amount: Option<Money>, items: &[(&str, Money)]) -> Result<Option<Money>, Problem> {
-    let Some(((_, first), others)) = items.split_first() else {
-        return Ok(amount);
-    };
-    let sum = others
-        .iter()
-        .try_fold(*first, |sum, (_, amount)| sum.checked_add(*amount))
-        .ok_or_else(|| Problem::invalid("items_total", "items"))?;
-    match amount {
-        Some(amount) if amount != sum => Err(Problem::invalid("items_total", "items")),
-        _ => Ok(Some(sum)),
-    }
-}
-
-/// What is taken of the order's value, in minor units. An order without a value is taken back
-/// whole or not at all.
-fn taken(seen: &Conversion, amount: Option<Money>, left: i64) -> Result<i64, Problem> {
-    let has_value = seen.amount.is_some_and(|amount| !amount.is_zero());
-    let taken = match amount {
-        Some(amount) if has_value => amount.minor(),
-        Some(amount) if amount.is_zero() => left,
-        Some(_) => return Err(Problem::invalid("reversal_exceeds", "amount")),
-        None => left,
-    };
-    if left == 0 || taken > left {
-        return Err(Problem::invalid("reversal_exceeds", "amount"));
-    }
-    Ok(taken)
 }

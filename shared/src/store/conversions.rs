@@ -400,6 +400,21 @@ impl Store {
         }
     }
 
+    /// Writes down who decided about a conversion, and why, where the decision itself is written by
+    /// other means.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn audit_conversion(
+        &self,
+        seen: &Conversion,
+        audit: &Audit,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let line = self.audited(audit, seen, seen.ver + 1, now);
+        self.transact(&[line]).await.map(drop)
+    }
+
     /// The conversion of an order, as it is now.
     ///
     /// # Errors

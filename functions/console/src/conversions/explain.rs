@@ -173,6 +173,8 @@ fn candidate_in_words(candidate: &Value, explain: &Value) -> String {
 fn what(candidate: &Value) -> &'static str {
     match candidate["kind"].as_str() {
         Some("coupon") => "coupon",
+        Some("claim") => "claim",
+        Some("person") => "credit by the merchant's word",
         Some("customer") => "earlier order of this customer",
         _ if candidate["view"] == true => "view",
         _ => "click",
@@ -184,6 +186,8 @@ fn kind_in_words(kind: &str) -> &'static str {
         "click_id" => "click that the shop named",
         "journey" => "visitor's journey",
         "coupon" => "coupon",
+        "claim" => "affiliate's claim",
+        "person" => "merchant's word",
         _ => "customer's earlier order",
     }
 }

@@ -1,0 +1,240 @@
+//! Sales that an affiliate misses, and decisions by the list.
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+use tests::{Answer, World, answer};
+
+const START: &str = "2026-07-01T10:00:00Z";
+
+/// Somebody with a key of their own.
+struct Person<'a> {
+    world: &'a World,
+    bearer: String,
+}
+
+impl<'a> Person<'a> {
+    async fn new(world: &'a World, key: Value) -> Self {
+        let key = world.made("keys", key).await;
+        let bearer = format!("Bearer {}", key["key"].as_str().unwrap());
+        Self { world, bearer }
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let headers = [("authorization", self.bearer.as_str())];
+        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        let path = format!("/api/v1/{path}");
+        answer(&self.world.send(method, &path, &headers, body).await)
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+}
+
+fn brief(answer: &Answer) -> (u16, &str) {
+    let word = answer.body["status"]
+        .as_str()
+        .filter(|_| answer.status < 300);
+    (
+        answer.status,
+        word.or(answer.body["code"].as_str()).unwrap_or("?"),
+    )
+}
+
+#[tokio::test]
+async fn a_missing_sale_is_claimed_accepted_and_paid_once() {
+    let world = World::with_shop(START).await;
+    let anna = Person::new(
+        &world,
+        json!({"role": "affiliate", "affiliate": "anna", "person": "Anna"}),
+    )
+    .await;
+    let shop = Person::new(
+        &world,
+        json!({"role": "merchant", "merchant": "shop", "person": "Sam"}),
+    )
+    .await;
+    let click = world.click("anna-shoes").await;
+    // The shop's server lost the click id on the way.
+    let bare = json!({"program": "shoes", "order_id": "A-1", "amount": "49.99"});
+    assert_eq!(
+        world.postback(bare.clone()).await.body["status"],
+        "unattributed"
+    );
+
+    let claim = json!({
+        "program": "shoes", "order_id": "A-1", "occurred_at": "2026-07-01T10:00:00Z",
+        "click_id": click, "note": "The visitor wrote to me about it.",
+    });
+    let made = anna.post("claims", claim.clone()).await;
+    assert_eq!(brief(&made), (201, "open"), "{made:?}");
+    assert!(!made.body.to_string().contains(&click));
+    assert_eq!(anna.post("claims", claim.clone()).await.status, 200);
+    let id = made.body["id"].as_str().unwrap().to_owned();
+    for (member, value, code) in [
+        ("program", json!("hats"), "program_unknown"),
+        (
+            "occurred_at",
+            json!("2027-01-01T00:00:00Z"),
+            "occurred_at_future",
+        ),
+        ("occurred_at", json!("2025-01-01T00:00:00Z"), "too_late"),
+        ("click_id", json!("x"), "click_forged"),
+        ("amount", json!("1,5"), "amount_invalid"),
+        ("note", json!(""), "parameter_missing"),
+        ("goal", json!("lead"), "goal_unknown"),
+        ("status", json!("accepted"), "parameter_unknown"),
+    ] {
+        let mut wrong = claim.clone();
+        wrong[member] = value;
+        assert_eq!(
+            brief(&anna.post("claims", wrong).await),
+            (422, code),
+            "{member}"
+        );
+    }
+    assert_eq!(
+        brief(&anna.post(&format!("claims/{id}/accept"), json!({})).await),
+        (403, "forbidden")
+    );
+
+    assert_eq!(shop.get("claims").await.body["items"][0]["order_id"], "A-1");
+    let path = format!("claims/{id}/accept");
+    for _ in 0..2 {
+        let accepted = shop.send(Method::POST, &path, None).await;
+        assert_eq!(brief(&accepted), (200, "accepted"));
+    }
+    assert_eq!(world.balance("anna").await["on_hold"], "5.00");
+    let found = anna.get(&format!("claims/{id}")).await;
+    let conversion = found.body["conversion"].as_str().unwrap();
+    let explain = anna.get(&format!("conversions/{conversion}")).await.body["explain"].clone();
+    assert_eq!(
+        (&explain["decided_by"], &explain["rule"]["id"]),
+        (&json!("claim"), &json!("r1"))
+    );
+    assert!(
+        explain["text"].to_string().contains("anna's claim of"),
+        "{explain}"
+    );
+    let again = world.postback(bare).await;
+    assert_eq!(
+        (&again.body["result"], &again.body["status"]),
+        (&json!("recorded_before"), &json!("approved"))
+    );
+    assert_eq!(
+        brief(
+            &shop
+                .post(&format!("claims/{id}/decline"), json!({"reason": "no"}))
+                .await
+        ),
+        (409, "not_open")
+    );
+}
+
+#[tokio::test]
+async fn a_claim_never_names_a_rival_and_takes_nothing_from_one() {
+    let world = World::with_shop(START).await;
+    let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    world
+        .made(
+            "links",
+            json!({"slug": "bob-shoes", "program": "shoes", "affiliate": "bob"}),
+        )
+        .await;
+    let anna = Person::new(
+        &world,
+        json!({"role": "affiliate", "affiliate": "anna", "person": "Anna"}),
+    )
+    .await;
+    let shop = Person::new(
+        &world,
+        json!({"role": "merchant", "merchant": "shop", "person": "Sam"}),
+    )
+    .await;
+    let click = world.click("bob-shoes").await;
+    let sale = json!({"click_id": click, "order_id": "A-1", "amount": "10"});
+    assert_eq!(world.postback(sale).await.status, 200);
+
+    let claim = |order: &str| json!({"program": "shoes", "order_id": order, "occurred_at": START, "note": "mine", "amount": "20"});
+    let made = anna.post("claims", claim("A-1")).await;
+    let id = made.body["id"].as_str().unwrap();
+    assert_eq!(
+        brief(&shop.post(&format!("claims/{id}/accept"), json!({})).await),
+        (409, "order_credited")
+    );
+    let declined = shop
+        .post(
+            &format!("claims/{id}/decline"),
+            json!({"reason": "another click came first"}),
+        )
+        .await;
+    assert_eq!(brief(&declined), (200, "declined"));
+    let seen = anna.get(&format!("claims/{id}")).await;
+    assert_eq!(seen.body["reason"], "another click came first");
+    assert!(!seen.body.to_string().contains("bob"));
+    let stranger = Person::new(
+        &world,
+        json!({"role": "affiliate", "affiliate": "bob", "person": "Bob"}),
+    )
+    .await;
+    assert_eq!(stranger.get(&format!("claims/{id}")).await.status, 404);
+    let foreign = json!({"program": "shoes", "affiliate": "anna", "order_id": "A-9", "occurred_at": START, "note": "x"});
+    assert_eq!(stranger.post("claims", foreign).await.status, 404);
+
+    // Of an order that nobody told us of the merchant says the value; a refund that waited is applied.
+    let refund = json!({"order_id": "A-2", "reversal_id": "r", "amount": "10"});
+    assert_eq!(world.reversal(refund).await.status, 404);
+    let made = anna.post("claims", claim("A-2")).await;
+    let id = made.body["id"].as_str().unwrap();
+    let accepted = shop
+        .post(&format!("claims/{id}/accept"), json!({"amount": "40"}))
+        .await;
+    assert_eq!(brief(&accepted), (200, "accepted"), "{accepted:?}");
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        (&balance["earned"], &balance["on_hold"]),
+        (&json!("4.00"), &json!("3.00"))
+    );
+    let late = json!({"program": "shoes", "order_id": "A-2", "amount": "40"});
+    assert_eq!(world.postback(late).await.body["result"], "recorded_before");
+}
+
+#[tokio::test]
+async fn an_order_that_nobody_has_is_given_by_a_persons_word_once() {
+    let world = World::with_shop(START).await;
+    let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    let bare = json!({"program": "shoes", "order_id": "A-1", "items": [{"sku": "a", "amount": "10"}, {"sku": "b", "amount": "30"}]});
+    let posted = world.postback(bare).await;
+    let id = posted.body["conversion"].as_str().unwrap();
+    let path = format!("conversions/{id}/credit");
+    let give =
+        |affiliate: &str| json!({"affiliate": affiliate, "reason": "they showed the invoice"});
+    assert_eq!(
+        brief(&world.post(&path, json!({"affiliate": "anna"})).await),
+        (422, "parameter_missing")
+    );
+    for _ in 0..2 {
+        let given = world.post(&path, give("anna")).await;
+        assert_eq!(
+            (given.status, &given.body["commissions"][0]["amount"]),
+            (200, &json!("4.00"))
+        );
+    }
+    assert_eq!(
+        brief(&world.post(&path, give("bob")).await),
+        (409, "order_credited")
+    );
+    let back =
+        json!({"order_id": "A-1", "reversal_id": "r", "items": [{"sku": "a", "amount": "10"}]});
+    assert_eq!(
+        world.reversal(back).await.body["reversed"][0]["amount"],
+        "1.00"
+    );
+}
