@@ -80,26 +80,7 @@ pub async fn reverse_one(
     mut seen: Conversion,
     now: Timestamp,
 ) -> Result<(bool, Value), Problem> {
-    if asked
-        .currency
-        .is_some_and(|currency| currency != seen.currency)
-    {
-        return Err(Problem::refused("currency_mismatch"));
-    }
-    let amount = match &asked.amount {
-        None => None,
-        Some(text) => Some(
-            Money::parse(text, seen.currency)
-                .map_err(|_| Problem::invalid("amount_invalid", "amount"))?,
-        ),
-    };
-    let mut items: Vec<(&str, Money)> = Vec::new();
-    for (place, (sku, text)) in asked.items.iter().enumerate() {
-        let amount = Money::parse(text, seen.currency)
-            .map_err(|_| Problem::invalid("amount_invalid", &format!("items[{place}].amount")))?;
-        items.push((sku, amount));
-    }
-    let amount = amount_of(amount, &items)?;
+    let (amount, items) = asked.amounts(&seen)?;
     let id = asked.id.clone().unwrap_or_else(|| WHOLE_REST.to_owned());
     let named: Vec<_> = items
         .iter()
@@ -155,6 +136,45 @@ pub async fn reverse_one(
         }
     }
     Err(Problem::unavailable())
+}
+
+/// What would be taken of an order as it is now.
+///
+/// # Errors
+/// As [`reverse_one`].
+pub fn would_take(asked: &Asked, seen: &Conversion) -> Result<Money, Problem> {
+    let (amount, _) = asked.amounts(seen)?;
+    let taken = taken(seen, amount, seen.whole() - seen.refunded)?;
+    let has_value = seen.amount.is_some_and(|amount| !amount.is_zero());
+    Ok(Money::new(if has_value { taken } else { 0 }, seen.currency))
+}
+
+impl Asked {
+    /// What is to be taken back in all, and by sku, in the order's currency.
+    fn amounts(&self, seen: &Conversion) -> Result<(Option<Money>, Vec<(&str, Money)>), Problem> {
+        if self
+            .currency
+            .is_some_and(|currency| currency != seen.currency)
+        {
+            return Err(Problem::refused("currency_mismatch"));
+        }
+        let amount = match &self.amount {
+            None => None,
+            Some(text) => Some(
+                Money::parse(text, seen.currency)
+                    .map_err(|_| Problem::invalid("amount_invalid", "amount"))?,
+            ),
+        };
+        let mut items: Vec<(&str, Money)> = Vec::new();
+        for (place, (sku, text)) in self.items.iter().enumerate() {
+            let amount = Money::parse(text, seen.currency).map_err(|_| {
+                Problem::invalid("amount_invalid", &format!("items[{place}].amount"))
+            })?;
+            items.push((sku, amount));
+        }
+        let amount = amount_of(amount, &items)?;
+        Ok((amount, items))
+    }
 }
 
 /// What is taken back in all: with lines their sum, which an amount beside them must be.

@@ -238,3 +238,125 @@ async fn an_order_that_nobody_has_is_given_by_a_persons_word_once() {
         "1.00"
     );
 }
+
+/// One answer a line: its number, its status, and its result or code.
+fn lines(body: &[u8]) -> Vec<(u64, u64, String)> {
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let answers = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    answers
+        .map(|answer| {
+            let word = answer["result"]
+                .as_str()
+                .or(answer["code"].as_str())
+                .unwrap();
+            (
+                answer["line"].as_u64().unwrap(),
+                answer["http"].as_u64().unwrap(),
+                word.to_owned(),
+            )
+        })
+        .collect()
+}
+
+fn line(number: u64, http: u64, word: &str) -> (u64, u64, String) {
+    (number, http, word.to_owned())
+}
+
+#[tokio::test]
+async fn a_list_of_decisions_is_tried_first_and_sent_twice_without_harm() {
+    let world = World::with_shop(START).await;
+    assert_eq!(
+        world
+            .patch("programs/shoes", 1, json!({"approval": "manual"}))
+            .await
+            .status,
+        200
+    );
+    let click = world.click("anna-shoes").await;
+    for order in 1..=5 {
+        let sale = json!({"click_id": click, "order_id": format!("A-{order}"), "amount": "100"});
+        assert_eq!(world.postback(sale).await.body["status"], "pending");
+    }
+    let shop = Person::new(
+        &world,
+        json!({"role": "merchant", "merchant": "shop", "person": "Sam"}),
+    )
+    .await;
+    let send = async |path: &str, kind: &str, body: &str| {
+        let headers = [
+            ("authorization", shop.bearer.as_str()),
+            ("content-type", kind),
+        ];
+        let path = format!("/api/v1/conversions/decisions{path}");
+        world
+            .send(Method::POST, &path, &headers, Bytes::from(body.to_owned()))
+            .await
+    };
+    let csv = "order_id,goal,action,amount,reason\r\n\
+               A-1,,approve,,\r\n\
+               A-2,sale,reject,,\"fake, by phone\"\r\n\
+               A-3,,approve,,\r\n\
+               A-3,,amend,50,fewer shoes\r\n\
+               A-3,,reverse,20,returned\r\n\
+               A-9,,approve,,\r\n\
+               A-4,,reject,,\r\n\
+               A-5,,pay,,\r\n";
+    let tried = send("?dry_run=1", "text/csv", csv).await;
+    assert_eq!(tried.status, 207);
+    let would: Vec<_> = lines(&tried.body);
+    assert_eq!(
+        would[..5]
+            .iter()
+            .map(|(_, _, word)| word.as_str())
+            .collect::<Vec<_>>(),
+        ["would_change"; 5]
+    );
+    let list = world.get("conversions?status=pending").await;
+    assert_eq!(list.body["items"].as_array().unwrap().len(), 5);
+
+    let first = send("", "text/csv; charset=utf-8", &format!("\u{feff}{csv}")).await;
+    assert_eq!(
+        lines(&first.body),
+        [
+            line(1, 200, "changed"),
+            line(2, 200, "changed"),
+            line(3, 200, "changed"),
+            line(4, 200, "changed"),
+            line(5, 200, "changed"),
+            line(6, 404, "order_unknown"),
+            line(7, 422, "parameter_missing"),
+            line(8, 422, "word_unknown"),
+        ]
+    );
+    // 10.00, and of 5.00 for 50.00 what is left after 20.00 came back.
+    assert_eq!(world.balance("anna").await["on_hold"], "13.00");
+    let again = send("", "text/csv", csv).await;
+    assert_eq!(
+        lines(&again.body)[..3],
+        [
+            line(1, 200, "unchanged"),
+            line(2, 200, "unchanged"),
+            line(3, 200, "unchanged")
+        ]
+    );
+    assert_eq!(lines(&again.body)[4], line(5, 200, "unchanged"));
+    assert_eq!(world.balance("anna").await["on_hold"], "13.00");
+
+    let ndjson = "{\"order_id\": \"A-4\", \"action\": \"approve\"}\n\n{\"order_id\": \"A-4\", \"action\": \"reverse\"}\n{}\n";
+    let more = send("", "application/x-ndjson", ndjson).await;
+    assert_eq!(
+        lines(&more.body),
+        [
+            line(1, 200, "changed"),
+            line(2, 200, "changed"),
+            line(3, 422, "parameter_missing")
+        ]
+    );
+    assert_eq!(world.balance("anna").await["on_hold"], "13.00");
+    let unknown = send("", "text/csv", "order_id,colour\nA-1,red\n").await;
+    assert_eq!(unknown.status, 422);
+    let other = send("?merchant=mart", "text/csv", csv).await;
+    assert_eq!(other.status, 404);
+}

@@ -52,6 +52,7 @@ pub async fn all(people: &People) {
         }
     }
     customers_are_credited_once(people, &orders);
+    steps_are_climbed_once(people, &orders);
     adjusted_once(people, &mut due);
     for affiliate in 0..AFFILIATES {
         affiliate_is_paid(people, affiliate, &due, days).await;
@@ -340,7 +341,13 @@ async fn order_is_credited_once(
     } else if status != "approved" && status != "reversed" {
         world.wrong("one credit", format!("o{order} is {status}"));
     }
-    let commission = model::commission(&program, amount);
+    let total = credits.iter().map(|credit| minor(&credit["amount"])).sum();
+    let may_earn = model::commissions(&program, amount);
+    let commission = if may_earn.contains(&total) {
+        total
+    } else {
+        may_earn[0]
+    };
     let shares = shares(people, order, &found, commission);
     for credit in &credits {
         let affiliate = credit["affiliate"].as_str().unwrap_or_default().to_owned();
@@ -410,6 +417,33 @@ fn shares(people: &People, order: usize, found: &Value, commission: i64) -> BTre
         }
     }
     shares
+}
+
+/// Each order of an affiliate stands on a step of its own number.
+fn steps_are_climbed_once(people: &People, orders: &BTreeMap<usize, Value>) {
+    for (number, program) in PROGRAMS.iter().enumerate() {
+        let mut paid: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        let theirs = orders
+            .iter()
+            .filter(|(order, _)| people.history.orders[**order].program == number);
+        for (_, found) in theirs {
+            for credit in found["commissions"].as_array().into_iter().flatten() {
+                let affiliate = credit["affiliate"].as_str().unwrap_or_default().to_owned();
+                paid.entry(affiliate)
+                    .or_default()
+                    .push(minor(&credit["amount"]));
+            }
+        }
+        for (affiliate, mut paid) in paid {
+            paid.sort_unstable();
+            if model::by_steps(program, paid.len()).is_some_and(|steps| steps != paid) {
+                people.world.wrong(
+                    "one step",
+                    format!("{affiliate}'s orders of {} earned {paid:?}", program.id),
+                );
+            }
+        }
+    }
 }
 
 /// A customer belongs to whoever brought the first order that came to something.

@@ -40,8 +40,8 @@ pub enum Model {
 pub enum Commission {
     /// Of an amount, in thousandths of a percent.
     Share(i64),
-    /// In minor units.
-    Flat(i64),
+    /// In minor units, for an affiliate's orders before the one of this number, and from it on.
+    Steps { first: i64, from: usize, then: i64 },
 }
 
 pub const PROGRAMS: [Program; 4] = [
@@ -92,7 +92,11 @@ pub const PROGRAMS: [Program; 4] = [
         merchant: 1,
         payer: "agency",
         currency: "EUR",
-        commission: Commission::Flat(150),
+        commission: Commission::Steps {
+            first: 150,
+            from: 3,
+            then: 250,
+        },
         rounding: "half_even",
         hold_days: 2,
         is_manual: true,

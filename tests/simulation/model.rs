@@ -3,16 +3,28 @@
 
 use crate::history::{Commission, DAY, Program, Terms};
 
-/// What an order of this amount earns.
-pub fn commission(program: &Program, amount: i64) -> i64 {
+/// What an order of this amount may earn: one of these, by the step it stands on.
+pub fn commissions(program: &Program, amount: i64) -> Vec<i64> {
     match program.commission {
-        Commission::Flat(amount) => amount,
-        Commission::Share(thousandths) => rounded(
+        Commission::Steps { first, then, .. } => vec![first, then],
+        Commission::Share(thousandths) => vec![rounded(
             program.rounding,
             i128::from(amount) * i128::from(thousandths),
             100_000,
-        ),
+        )],
     }
+}
+
+/// What so many orders of an affiliate earn by steps, the least first; none where there are none.
+pub fn by_steps(program: &Program, orders: usize) -> Option<Vec<i64>> {
+    let Commission::Steps { first, from, then } = program.commission else {
+        return None;
+    };
+    Some(
+        (1..=orders)
+            .map(|number| if number < from { first } else { then })
+            .collect(),
+    )
 }
 
 /// What is given back of a commission once this much of an order was taken back.

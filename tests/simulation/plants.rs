@@ -45,10 +45,11 @@ pub enum Plant {
     MonthNotAdded,
     WaitingNotKept,
     CustomerUnguarded,
+    StepUncounted,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 28] = [
+    pub const ALL: [(Self, &'static str); 29] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -148,6 +149,10 @@ impl Plant {
         (
             Self::CustomerUnguarded,
             "a customer's first credit goes to whoever writes it last",
+        ),
+        (
+            Self::StepUncounted,
+            "two orders of an affiliate may stand on the same step",
         ),
     ];
 
@@ -318,6 +323,7 @@ impl Between {
                     always(to);
                 }
                 Plant::CustomerUnguarded if pk.starts_with("K#") => always(to),
+                Plant::StepUncounted if pk.starts_with("T#") => always(to),
                 Plant::CreditWithoutVersion
                     if is_conversion && asks_version && function == "postback" =>
                 {

@@ -200,8 +200,12 @@ impl World {
                     let percent = format!("{}.{:03}", share / 1_000, share % 1_000);
                     json!({"type": "percent", "percent": percent})
                 }
-                crate::history::Commission::Flat(amount) => {
-                    json!({"type": "flat", "amount": decimal(amount, program.currency)})
+                crate::history::Commission::Steps { first, from, then } => {
+                    let amount = |minor| decimal(minor, program.currency);
+                    let steps = json!([
+                        {"from": 1, "amount": amount(first)}, {"from": from, "amount": amount(then)},
+                    ]);
+                    json!({"type": "tiered", "tiers": {"by": "count", "period": "lifetime", "steps": steps}})
                 }
             };
             let model = match program.model {

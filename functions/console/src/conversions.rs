@@ -1,6 +1,7 @@
 //! Conversions: seen by both sides, decided by the merchant.
 
 mod amend;
+mod bulk;
 mod credit;
 mod explain;
 mod frozen;
@@ -30,6 +31,10 @@ pub async fn serve(
         [] => {
             request.only(Method::GET, "GET")?;
             list(app, request, caller).await
+        }
+        ["decisions"] => {
+            request.only(Method::POST, "POST")?;
+            bulk::decide(app, request, caller).await
         }
         [id] => {
             request.only(Method::GET, "GET")?;
@@ -166,7 +171,7 @@ async fn decide(
     id: &str,
     decision: &str,
 ) -> Result<Response, Problem> {
-    let mut seen = visible(app, caller, id, Action::DecideConversions).await?;
+    let seen = visible(app, caller, id, Action::DecideConversions).await?;
     let mut fields = if request.body.is_empty() {
         Fields::from_form(b"")?
     } else {
@@ -178,17 +183,31 @@ async fn decide(
         Some(fields.note_required("reason")?)
     };
     fields.finish()?;
-    let audit = Audit::by(caller, format!("{decision} conversion"), reason);
-    let (from, to) = match decision {
+    let step = match decision {
         "approve" => (Status::Pending, Status::Approved),
         "reject" => (Status::Pending, Status::Rejected),
         _ => (Status::Rejected, Status::Pending),
     };
+    let moved = move_to(app, request, caller, seen, step, decision, reason).await?;
+    Ok(Response::json(StatusCode::OK, &shown(&moved, caller)))
+}
+
+/// Takes a conversion a step on, as a person decided; asked again, it stands where it is.
+async fn move_to(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+    mut seen: Conversion,
+    (from, to): (Status, Status),
+    decision: &str,
+    reason: Option<String>,
+) -> Result<Conversion, Problem> {
+    let audit = Audit::by(caller, format!("{decision} conversion"), reason);
     for _ in 0..8 {
         let is_done =
             seen.status == to || (to == Status::Approved && seen.status == Status::Reversed);
         if is_done {
-            return Ok(Response::json(StatusCode::OK, &shown(&seen, caller)));
+            return Ok(seen);
         }
         if seen.status != from {
             let code = if from == Status::Pending {
@@ -203,10 +222,11 @@ async fn decide(
             .decide_conversion(&seen, to, request.now, &audit)
             .await;
         match moved.map_err(unavailable)? {
-            Moved::Done(done) => {
-                return Ok(Response::json(StatusCode::OK, &shown(&done, caller)));
+            Moved::Done(done) => return Ok(*done),
+            Moved::Raced => {
+                let current = app.store.conversion(&seen.key).await.map_err(unavailable)?;
+                seen = current.ok_or_else(Problem::not_found)?;
             }
-            Moved::Raced => seen = visible(app, caller, id, Action::DecideConversions).await?,
         }
     }
     Err(Problem::unavailable())

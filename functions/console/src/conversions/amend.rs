@@ -1,13 +1,14 @@
 //! An order's new value: rated again at the terms that were frozen with it.
 
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::json;
 use shared::app::{App, unavailable};
 use shared::commission::{Commission, NoCommission};
 use shared::conversion::{
     BasketLine, Conversion, Status, digest, earned_by_line, is_order_id, take,
 };
-use shared::http_types::{Fields, Problem, Request, Response};
+use shared::http_types::{Fields, Problem, Request, Response, is_note};
 use shared::money::Money;
 use shared::rights::{Action, Caller};
 use shared::setup::Program;
@@ -31,55 +32,111 @@ pub async fn amend(
     caller: &Caller,
     id: &str,
 ) -> Result<Response, Problem> {
-    let mut seen = visible(app, caller, id, Action::DecideConversions).await?;
+    let seen = visible(app, caller, id, Action::DecideConversions).await?;
     let mut fields = Fields::from_json(&request.body)?;
-    let name = fields.parsed_required("id", "id_invalid", |text| {
-        is_order_id(text).then(|| text.to_owned()).ok_or(())
-    })?;
+    let id = fields.parsed_required("id", "id_invalid", name)?;
     let amount = fields.parsed_required("amount", "amount_invalid", |text| {
         Money::parse(text, seen.currency)
     })?;
     let reason = fields.note_required("reason")?;
     let items = items(&mut fields, &seen, amount)?;
     fields.finish()?;
+    let wanted = Wanted {
+        id,
+        amount,
+        items,
+        reason,
+    };
+    let amended = wanted.apply(app, request.now, caller, seen).await?;
+    Ok(Response::json(StatusCode::OK, &shown(&amended, caller)))
+}
 
-    let lines: Vec<_> = items
-        .iter()
-        .map(|item| json!([item.sku, item.category, item.amount.minor()]))
-        .collect();
-    let fingerprint = digest(&json!([amount.minor(), lines, reason]).to_string());
-    for _ in 0..RACES_MOST {
-        let known = app.store.amendment(&seen, &name, &fingerprint).await;
-        let outcome = match known.map_err(unavailable)? {
-            Some(known) => known,
-            None => {
-                let (commissions, basket) = rated(app, &seen, amount, &items).await?;
-                let amendment = Amendment {
-                    id: name.clone(),
-                    fingerprint: fingerprint.clone(),
-                    amount,
-                    commissions,
-                    basket,
-                    reason: reason.clone(),
-                };
-                let audit = Audit::by(caller, "amend conversion", Some(reason.clone()));
-                let amended = app
-                    .store
-                    .amend(&seen, &amendment, request.now, &audit)
-                    .await;
-                amended.map_err(unavailable)?
-            }
-        };
-        match outcome {
-            Amended::Done(done) => {
-                return Ok(Response::json(StatusCode::OK, &shown(&done, caller)));
-            }
-            Amended::Before => return Ok(Response::json(StatusCode::OK, &shown(&seen, caller))),
-            Amended::Conflict => return Err(Problem::conflict("exists")),
-            Amended::Raced => seen = visible(app, caller, id, Action::DecideConversions).await?,
-        }
+fn name(text: &str) -> Result<String, ()> {
+    is_order_id(text).then(|| text.to_owned()).ok_or(())
+}
+
+/// An order's new value, as its sender names it.
+pub struct Wanted {
+    id: String,
+    amount: Money,
+    items: Vec<Item>,
+    reason: String,
+}
+
+impl Wanted {
+    /// A value without lines.
+    pub fn of_amount(
+        seen: &Conversion,
+        id: String,
+        amount: &str,
+        reason: String,
+    ) -> Result<Self, Problem> {
+        let amount = Money::parse(amount, seen.currency);
+        Ok(Self {
+            id: name(&id).map_err(|()| Problem::invalid("id_invalid", "id"))?,
+            amount: amount.map_err(|_| Problem::invalid("amount_invalid", "amount"))?,
+            items: Vec::new(),
+            reason: Some(reason)
+                .filter(|reason| is_note(reason))
+                .ok_or_else(|| Problem::invalid("text_invalid", "reason"))?,
+        })
     }
-    Err(Problem::unavailable())
+
+    /// What each credit would earn.
+    pub async fn rated(&self, app: &App, seen: &Conversion) -> Result<Vec<Money>, Problem> {
+        let (commissions, _) = rated(app, seen, self.amount, &self.items).await?;
+        Ok(commissions)
+    }
+
+    fn fingerprint(&self) -> String {
+        let lines: Vec<_> = self
+            .items
+            .iter()
+            .map(|item| json!([item.sku, item.category, item.amount.minor()]))
+            .collect();
+        digest(&json!([self.amount.minor(), lines, self.reason]).to_string())
+    }
+
+    /// Amends the order, once.
+    pub async fn apply(
+        &self,
+        app: &App,
+        now: Timestamp,
+        caller: &Caller,
+        mut seen: Conversion,
+    ) -> Result<Conversion, Problem> {
+        let fingerprint = self.fingerprint();
+        for _ in 0..RACES_MOST {
+            let known = app.store.amendment(&seen, &self.id, &fingerprint).await;
+            let outcome = match known.map_err(unavailable)? {
+                Some(known) => known,
+                None => {
+                    let (commissions, basket) = rated(app, &seen, self.amount, &self.items).await?;
+                    let amendment = Amendment {
+                        id: self.id.clone(),
+                        fingerprint: fingerprint.clone(),
+                        amount: self.amount,
+                        commissions,
+                        basket,
+                        reason: self.reason.clone(),
+                    };
+                    let audit = Audit::by(caller, "amend conversion", Some(self.reason.clone()));
+                    let amended = app.store.amend(&seen, &amendment, now, &audit).await;
+                    amended.map_err(unavailable)?
+                }
+            };
+            match outcome {
+                Amended::Done(done) => return Ok(*done),
+                Amended::Before => return Ok(seen),
+                Amended::Conflict => return Err(Problem::conflict("exists")),
+                Amended::Raced => {
+                    let current = app.store.conversion(&seen.key).await.map_err(unavailable)?;
+                    seen = current.ok_or_else(Problem::unavailable)?;
+                }
+            }
+        }
+        Err(Problem::unavailable())
+    }
 }
 
 /// The order's lines, whose exact sum the amount must be.
