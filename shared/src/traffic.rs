@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{ACCEPT_LANGUAGE, HeaderName, USER_AGENT};
+use jiff::Timestamp;
 
 mod robots;
 
@@ -127,6 +128,27 @@ pub fn is_prefetch(headers: &HeaderMap) -> bool {
         })
 }
 
+/// So many visits of one visitor in so short a time are no person's reading.
+const BURST_VISITS: usize = 10;
+const BURST_MS: i64 = 60_000;
+
+/// Which of a visitor's visits, the earliest first, are part of a burst: 10 or more within 60 s,
+/// both ends included. By the visitor's cookie; an address is shared by thousands.
+#[must_use]
+pub fn bursts(visits: &[Timestamp]) -> Vec<bool> {
+    let mut is_burst = vec![false; visits.len()];
+    for first in 0..visits.len() {
+        let last = first + BURST_VISITS - 1;
+        let Some(time) = visits.get(last) else {
+            break;
+        };
+        if time.as_millisecond() - visits[first].as_millisecond() <= BURST_MS {
+            is_burst[first..=last].fill(true);
+        }
+    }
+    is_burst
+}
+
 /// What kind of machine a visitor holds, as far as its user agent says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Device {
@@ -239,6 +261,34 @@ mod tests {
 
     fn of_user_agent(user_agent: &str) -> Option<Reason> {
         objection(&headers(&[("user-agent", user_agent)]))
+    }
+
+    #[test]
+    fn ten_visits_within_a_minute_are_a_burst() {
+        let visits = |times: &[i64]| -> Vec<bool> {
+            let times = times
+                .iter()
+                .map(|ms| Timestamp::from_millisecond(*ms).unwrap());
+            bursts(&times.collect::<Vec<_>>())
+        };
+        let ten: Vec<i64> = (0..9)
+            .map(|number| number * 1_000)
+            .chain([60_000])
+            .collect();
+        assert_eq!(visits(&ten), [true; 10]);
+        let mut slower = ten.clone();
+        slower[9] = 60_001;
+        assert_eq!(visits(&slower), [false; 10]);
+        assert_eq!(visits(&ten[..9]), [false; 9]);
+        // What lies apart of it is none of it.
+        let apart: Vec<i64> = ten.iter().copied().chain([9_000_000]).collect();
+        assert_eq!(
+            visits(&apart),
+            [
+                true, true, true, true, true, true, true, true, true, true, false
+            ]
+        );
+        assert_eq!(visits(&[]), Vec::<bool>::new());
     }
 
     #[test]

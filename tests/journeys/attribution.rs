@@ -760,3 +760,32 @@ async fn lists_are_narrowed_by_what_people_look_for() {
     let unknown = world.get("conversions?status=gone").await;
     assert_eq!(unknown.body["code"], "word_unknown");
 }
+
+#[tokio::test]
+async fn a_burst_of_clicks_waits_for_the_merchant() {
+    let world = shop(json!({})).await;
+    let mut visitor = Visitor::new();
+    let mut last = String::new();
+    for clicks in 1..=10 {
+        last = visitor.click(&world, "anna-shoes", BROWSER).await;
+        let sale = json!({"click_id": last, "order_id": format!("A-{clicks}"), "amount": "10"});
+        let status = if clicks < 10 { "approved" } else { "pending" };
+        assert_eq!(
+            world.postback(sale).await.body["status"],
+            status,
+            "{clicks}"
+        );
+    }
+    let sale = json!({"click_id": last, "order_id": "A-10", "amount": "10"});
+    let waits = world.postback(sale).await;
+    assert_eq!(
+        explained(&world, &waits).await["review"],
+        json!(["suspect_traffic"])
+    );
+    // Ten visitors with one address are ten people.
+    for order in 0..12 {
+        let click = world.click("bob-shoes").await;
+        let sale = json!({"click_id": click, "order_id": format!("B-{order}"), "amount": "10"});
+        assert_eq!(world.postback(sale).await.body["status"], "approved");
+    }
+}

@@ -18,7 +18,7 @@ use shared::setup::{
     Record, SelfReferral,
 };
 use shared::store::{FirstCredit, KnownCustomer, Versioned, Visit};
-use shared::traffic::Class;
+use shared::traffic::{Class, bursts};
 
 use super::claim::Claim;
 
@@ -113,10 +113,26 @@ impl Evidence {
         let until = Timestamp::from_millisecond(until).unwrap_or(claim.at);
         let visits = app.store.journey(&terms.id, visitor, until, now).await;
         self.visits = visits.map_err(unavailable)?;
+        let times: Vec<Timestamp> = self.visits.iter().map(|visit| visit.at).collect();
+        for (visit, is_burst) in self.visits.iter_mut().zip(bursts(&times)) {
+            if is_burst && visit.class == Class::Human {
+                visit.class = Class::Suspect;
+            }
+        }
         let counts = terms.attribution.priority.contains(&Kind::Journey)
             || terms.attribution.model != Model::LastClick;
         let named = named.map(|named| named.click.random());
         let is_other = |visit: &&Visit| named.as_ref() != Some(&visit.name);
+        for visit in &self.visits {
+            // The named click is one of its visitor's; what is known of it by now counts as well.
+            let own = self
+                .candidates
+                .iter_mut()
+                .find(|own| own.click.as_ref() == Some(&visit.name));
+            if let Some(own) = own.filter(|own| own.class == Class::Human) {
+                own.class = visit.class;
+            }
+        }
         for visit in self.visits.iter().filter(is_other).filter(|_| counts) {
             self.candidates.push(by_visit(visit, claim.at, terms));
         }
