@@ -789,3 +789,46 @@ async fn a_burst_of_clicks_waits_for_the_merchant() {
         assert_eq!(world.postback(sale).await.body["status"], "approved");
     }
 }
+
+#[tokio::test]
+async fn twenty_affiliates_share_one_order_in_one_transaction() {
+    let world = shop(json!({"model": "linear"})).await;
+    let mut visitor = Visitor::new();
+    let mut last = String::new();
+    for number in 1..=22 {
+        let id = format!("aff{number:02}");
+        let affiliate =
+            json!({"id": id, "name": id, "email": format!("{id}@example.com"), "country": "DE"});
+        world.made("affiliates", affiliate).await;
+        world
+            .made(
+                "links",
+                json!({"slug": id, "program": "shoes", "affiliate": id}),
+            )
+            .await;
+        world
+            .turn_to(&format!(
+                "2026-07-01T{:02}:{:02}:00Z",
+                11 + number / 10,
+                number % 10 * 5
+            ))
+            .await;
+        last = visitor.click(&world, &id, BROWSER).await;
+    }
+    let sale = json!({"click_id": last, "order_id": "A-1", "amount": "100"});
+    let shared = world.postback(sale).await;
+    assert_eq!(shared.status, 200, "{shared:?}");
+    let commissions = shared.body["commissions"].as_array().unwrap();
+    assert_eq!(commissions.len(), 20);
+    for (place, commission) in commissions.iter().enumerate() {
+        let affiliate = format!("aff{:02}", place + 3);
+        assert_eq!(
+            (&commission["affiliate"], &commission["amount"]),
+            (&json!(affiliate), &json!("0.50"))
+        );
+        assert_eq!(world.balance(&affiliate).await["on_hold"], "0.50");
+    }
+    assert_eq!(world.reversal(json!({"order_id": "A-1"})).await.status, 200);
+    let candidates = explained(&world, &shared).await["candidates"].clone();
+    assert_eq!(candidates[0]["reason"], "too_many_affiliates");
+}

@@ -1,5 +1,6 @@
 //! Booking: a guard, the lines, and the buckets they meet, in one transaction.
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 
 use jiff::Timestamp;
@@ -246,10 +247,10 @@ impl Store {
             let days: Vec<Date> = aims.iter().map(|aim| aim.day).collect();
             let mut writes = guards(&days);
             let guard_count = writes.len();
+            let mut gates: BTreeMap<Key, usize> = BTreeMap::new();
             let mut places = Vec::with_capacity(legs.len());
             for (leg, aim) in legs.iter().zip(&aims) {
-                places.push(writes.len());
-                self.add_leg(&mut writes, leg, *aim);
+                places.push(self.add_leg(&mut writes, &mut gates, leg, *aim));
             }
 
             let reasons = match self.transact(&writes).await? {
@@ -261,13 +262,9 @@ impl Store {
                 let held = reasons[place].take().flatten();
                 return Ok(Booked::Guarded(place, held));
             }
-            for ((leg, aim), place) in legs.iter().zip(&mut aims).zip(places) {
-                // The entry itself, the bucket, and for a new bucket its gate.
-                let bucket = reasons.get(place + 1).and_then(Option::as_ref);
-                let gate = reasons
-                    .get(place + 2)
-                    .filter(|_| !aim.exists)
-                    .and_then(Option::as_ref);
+            for ((leg, aim), (bucket, gate)) in legs.iter().zip(&mut aims).zip(places) {
+                let bucket = reasons.get(bucket).and_then(Option::as_ref);
+                let gate = gate.and_then(|gate| reasons.get(gate)?.as_ref());
                 let is_closed = match bucket {
                     Some(Some(row)) => row.get_text("state")? != "open",
                     Some(None) | None => false,
@@ -292,14 +289,22 @@ impl Store {
         Err(StoreError::Contended)
     }
 
-    /// The entry, then the bucket: changed while open, or made under an open gate.
-    fn add_leg(&self, writes: &mut Vec<Write>, leg: &Leg, aim: Aim) {
+    /// The entry, then the bucket: changed while open, or made under an open gate. The places of
+    /// bucket and gate. Several legs may meet one gate, and a transaction asks each item once.
+    fn add_leg(
+        &self,
+        writes: &mut Vec<Write>,
+        gates: &mut BTreeMap<Key, usize>,
+        leg: &Leg,
+        aim: Aim,
+    ) -> (usize, Option<usize>) {
         let conversions = i64::from(is_conversion(leg.kind, &leg.source));
         writes.push(Write::Add {
             table: self.ledger(),
             row: entry_row(leg, aim.day),
         });
         let table = self.core();
+        let bucket = writes.len();
         if aim.exists {
             writes.push(Write::Change {
                 table,
@@ -316,7 +321,7 @@ impl Store {
                     (":open".into(), text("open")),
                 ],
             });
-            return;
+            return (bucket, None);
         }
         let sums = Sums::of(leg.kind, leg.effect.minor());
         writes.push(Write::Add {
@@ -324,11 +329,16 @@ impl Store {
             row: bucket_row(aim.day, &leg.pocket, leg.lane, sums, 1)
                 .number("conversions", conversions),
         });
-        writes.push(Write::Check {
-            table,
-            key: gate_key(aim.day, leg.pocket.shard()),
-            condition: "attribute_not_exists(pk)".to_owned(),
-            values: Vec::new(),
+        let key = gate_key(aim.day, leg.pocket.shard());
+        let gate = *gates.entry(key.clone()).or_insert_with(|| {
+            writes.push(Write::Check {
+                table,
+                key,
+                condition: "attribute_not_exists(pk)".to_owned(),
+                values: Vec::new(),
+            });
+            writes.len() - 1
         });
+        (bucket, Some(gate))
     }
 }
