@@ -316,6 +316,8 @@ pub enum Refusal {
     /// The customer is the affiliate.
     SelfReferral,
     NoRule,
+    /// A budget has no room for it.
+    CapReached,
     /// A rule that ends for each customer needs to know which it is.
     CustomerRequired,
     AmountRequired,
@@ -338,6 +340,7 @@ impl Refusal {
             Self::CurrencyMismatch => "currency_mismatch",
             Self::SelfReferral => "self_referral",
             Self::NoRule => "no_rule",
+            Self::CapReached => "cap_reached",
             Self::CustomerRequired => "customer_id_required",
             Self::AmountRequired => "amount_required",
             Self::AmountTooLarge => "amount_too_large",

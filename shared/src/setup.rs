@@ -5,6 +5,7 @@
 
 mod account;
 mod affiliate;
+mod caps;
 mod coupon;
 mod destination;
 mod enrolment;
@@ -18,6 +19,7 @@ pub(crate) mod words;
 
 pub use account::{Account, Iban};
 pub use affiliate::{Affiliate, AffiliateStatus, PayoutDetails, Schedule};
+pub use caps::{Cap, CapPer, CapPeriod, CapUse, CustomerRequired};
 pub use coupon::Coupon;
 pub use destination::Destination;
 pub use enrolment::{Enrolment, EnrolmentStatus};

@@ -3,6 +3,7 @@
 mod adjustments;
 mod amendments;
 mod booking;
+mod caps;
 mod clicks;
 mod conversions;
 mod counters;

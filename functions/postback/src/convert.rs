@@ -14,7 +14,7 @@ use shared::http_types::{Fields, Problem};
 use shared::ids::{AffiliateId, ProgramId};
 use shared::reckoning::{self, Alone, NotReckoned};
 use shared::reversing::apply_waiting;
-use shared::setup::{Approval, Goal, Link, OrderScope, Program};
+use shared::setup::{Approval, Cap, Goal, Link, OrderScope, Program};
 use shared::store::{Besides, Counted, Recorded, Refusing, Versioned};
 use shared::traffic::Class;
 
@@ -233,7 +233,18 @@ impl<'a> Order<'a> {
             .iter()
             .filter(|name| **name != "customer_id");
         conversion.facts["ignored"] = json!(ignored.collect::<Vec<_>>());
+        let caps = Cap::uses(
+            &terms.caps,
+            &conversion.credits,
+            evidence.customer(),
+            claim.at,
+        );
+        let Ok(caps) = caps else {
+            let why = conversion.why;
+            return Err(self.refuse(Refusal::CustomerRequired, why).await);
+        };
         let besides = Besides {
+            caps,
             first: evidence.first_credit(&decision.shares()),
             counted: counted(&reckoned, evidence.customer()),
         };
@@ -365,6 +376,10 @@ impl<'a> Order<'a> {
             Recorded::Before(first) => (first, false),
             Recorded::Conflict => return Err(Problem::conflict("order_conflict")),
             Recorded::Moved => return Ok(None),
+            Recorded::CapReached => {
+                let why = conversion.why.clone();
+                return Err(self.refuse(Refusal::CapReached, why).await);
+            }
         };
         apply_waiting(self.app, &standing, conversion.recorded_at).await?;
         Ok(Some(body(&standing, is_new)))

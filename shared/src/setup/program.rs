@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::caps::Cap;
 use super::destination::{self, Destination, host};
 use super::enrolment::hold_days;
 use super::text::{label_required, not_supported, put};
@@ -125,6 +126,7 @@ pub struct Program {
     pub min_conversion_seconds: Option<u32>,
     pub self_referral: SelfReferral,
     pub commission: Rules,
+    pub caps: Vec<Cap>,
 }
 
 impl Program {
@@ -195,6 +197,7 @@ impl Record for Program {
             self_referral: SelfReferral::take(&mut fields, "self_referral")?
                 .unwrap_or(SelfReferral::Refuse),
             commission: commission(&mut fields, currency)?,
+            caps: Cap::read_all(fields.objects("caps")?.unwrap_or_default(), currency)?,
         };
         fields.finish()?;
         Ok(program)
@@ -233,6 +236,8 @@ impl Record for Program {
             "fallback",
             self.fallback.as_ref().map(Destination::as_str),
         );
+        let caps: Vec<Value> = self.caps.iter().map(Cap::to_json).collect();
+        put(&mut json, "caps", (!caps.is_empty()).then_some(caps));
         put(&mut json, "terms_text", self.terms_text.as_deref());
         put(
             &mut json,
@@ -252,8 +257,7 @@ fn refuse_what_is_not_served(fields: &mut Fields) -> Result<(), Invalid> {
     {
         return Err(fields.invalid("other_currencies", "not_supported"));
     }
-    not_supported(fields, "approve_after")?;
-    not_supported(fields, "caps")
+    not_supported(fields, "approve_after")
 }
 
 fn hosts(fields: &mut Fields) -> Result<Option<Vec<String>>, Invalid> {
@@ -425,6 +429,13 @@ mod tests {
             ("view_window", json!("1d")),
             ("visitor_cookie", json!("off")),
             (
+                "caps",
+                json!([
+                    {"id": "c1", "per": "program", "period": "month", "amount": "1000.00"},
+                    {"id": "own", "per": "affiliate", "period": "day", "count": 3},
+                ]),
+            ),
+            (
                 "attribution",
                 json!({"model": "linear", "priority": ["coupon", "journey"], "half_life": "7d"}),
             ),
@@ -476,7 +487,6 @@ mod tests {
         }
         for (member, value, field) in [
             ("other_currencies", json!("convert"), "other_currencies"),
-            ("caps", json!([{"amount": "1"}]), "caps"),
             ("approve_after", json!("30d"), "approve_after"),
         ] {
             assert_eq!(
@@ -590,6 +600,19 @@ mod tests {
                 json!([{"type": "percent", "percent": 10}]),
                 "commission[0].percent",
                 "type_wrong",
+            ),
+            ("caps", json!([{}]), "caps[0].count", "parameter_missing"),
+            (
+                "caps",
+                json!([{"count": 1}, {"id": "c1", "count": 2}]),
+                "caps[1].id",
+                "id_repeated",
+            ),
+            (
+                "caps",
+                json!([{"count": 1, "per": "click"}]),
+                "caps[0].per",
+                "word_unknown",
             ),
             ("colour", json!("red"), "colour", "parameter_unknown"),
         ] {

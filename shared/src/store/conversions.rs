@@ -18,6 +18,7 @@ use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId, RuleId};
 use crate::ledger::{Kind, Leg, Pocket};
 use crate::money::{Currency, Money, Rounding};
 use crate::period::{Month, day_of};
+use crate::setup::CapUse;
 
 /// Whose conversions are listed.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,8 @@ pub enum Recorded {
     /// What it was judged by has moved in between: another order became the customer's first, or
     /// was counted. Judge again.
     Moved,
+    /// A budget has no room for it.
+    CapReached,
 }
 
 /// What is written with a new conversion, under conditions of its own.
@@ -45,6 +48,7 @@ pub struct Besides {
     /// Makes it its customer's first credit.
     pub first: Option<FirstCredit>,
     pub counted: Vec<Counted>,
+    pub caps: Vec<CapUse>,
 }
 
 /// What became of a change of a conversion.
@@ -77,6 +81,7 @@ enum Put {
     /// What stands in its place, if that was told.
     Held(Box<Option<Row>>),
     Moved,
+    CapReached,
 }
 
 fn affiliate_list(affiliate: &AffiliateId) -> String {
@@ -483,6 +488,7 @@ impl Store {
             match self.put_conversion(&next, besides, seen).await? {
                 Put::Done(recorded) => return Ok(Recorded::Created(*recorded)),
                 Put::Moved => return Ok(Recorded::Moved),
+                Put::CapReached => return Ok(Recorded::CapReached),
                 Put::Held(held) => {
                     let standing = match *held {
                         Some(row) => Some(read(&row)?),
@@ -522,8 +528,23 @@ impl Store {
         besides: &Besides,
         seen: Option<i64>,
     ) -> Result<Put, StoreError> {
-        let Besides { first, counted } = besides;
+        let Besides {
+            first,
+            counted,
+            caps,
+        } = besides;
         let conditions = usize::from(first.is_some()) + counted.len();
+        let program = &conversion.program;
+        let caps: Option<Vec<Write>> = caps.iter().map(|used| self.taken(program, used)).collect();
+        let Some(caps) = caps else {
+            // Whoever has it already is told so, whatever became of the budget.
+            return Ok(match self.conversion(&conversion.key).await? {
+                Some(known) if known.status != Status::Unattributed => {
+                    Put::Held(Box::new(Some(write(&known))))
+                }
+                _ => Put::CapReached,
+            });
+        };
         let is_booked = conversion.status == Status::Approved;
         let legs = if is_booked {
             let source = conversion.key.conversion_id();
@@ -562,6 +583,7 @@ impl Store {
             guards.extend(first.map(|first| self.first_credit(&booked, first)));
             let counted = counted.iter();
             guards.extend(counted.map(|counted| self.counted(&booked.program, counted)));
+            guards.extend(caps.iter().cloned());
             guards.extend(self.unapproved(None, &booked, booked.recorded_at));
             guards.extend(self.other_lists(&booked));
             guards
@@ -573,6 +595,7 @@ impl Store {
             Booked::Done(days) => Put::Done(Box::new(with_days(&days))),
             Booked::Guarded(0, held) => Put::Held(Box::new(held)),
             Booked::Guarded(place, _) if place <= conditions => Put::Moved,
+            Booked::Guarded(place, _) if place <= conditions + caps.len() => Put::CapReached,
             Booked::Guarded(..) => Put::Held(Box::new(None)),
         })
     }

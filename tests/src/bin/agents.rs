@@ -30,11 +30,16 @@ fn is_robot(user_agent: &str) -> bool {
 fn texts(modules: &Path, file: &str, of: impl Fn(&Value) -> Vec<String>) -> Vec<String> {
     let path = modules.join(file);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-    let list: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    let list: Value =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let mut texts: Vec<String> = list.as_array().into_iter().flatten().flat_map(of).collect();
     texts.sort_unstable();
     texts.dedup();
-    assert!(texts.len() >= 500, "{path:?} holds only {} user agents", texts.len());
+    assert!(
+        texts.len() >= 500,
+        "{path:?} holds only {} user agents",
+        texts.len()
+    );
     texts
 }
 
@@ -45,9 +50,18 @@ fn main() -> ExitCode {
     };
     let modules = Path::new(&modules);
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let robots = texts(modules, "crawler-user-agents/crawler-user-agents.json", |entry| {
-        entry["instances"].as_array().into_iter().flatten().filter_map(text).collect()
-    });
+    let robots = texts(
+        modules,
+        "crawler-user-agents/crawler-user-agents.json",
+        |entry| {
+            entry["instances"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(text)
+                .collect()
+        },
+    );
     let browsers = texts(modules, "user-agents/dist/user-agents.json", |entry| {
         text(&entry["userAgent"]).into_iter().collect()
     });

@@ -10,7 +10,7 @@ use shared::ids::AffiliateId;
 use shared::money::Money;
 use shared::reckoning::{NotReckoned, Order};
 use shared::reversing::apply_waiting;
-use shared::setup::{Affiliate, Merchant, Program};
+use shared::setup::{Affiliate, Cap, Merchant, Program};
 use shared::store::{Besides, Counted, FirstCredit, Recorded, Versioned};
 
 const RACES_MOST: u32 = 8;
@@ -79,6 +79,7 @@ pub async fn credit(app: &App, wanted: &Wanted<'_>, now: Timestamp) -> Result<Co
                     .map_err(unavailable)?;
                 return Ok(current.unwrap_or(created));
             }
+            Recorded::CapReached => return Err(Problem::refused("cap_reached")),
             Recorded::Before(_) | Recorded::Conflict | Recorded::Moved => {}
         }
     }
@@ -259,6 +260,13 @@ async fn credited(
         earned_by_line(&mut conversion.basket, &[(commission, whole)]);
         conversion.split = vec![(0, 1)];
         conversion.credits = vec![alone.credit];
+        besides.caps = Cap::uses(
+            &terms.caps,
+            &conversion.credits,
+            customer_key,
+            base.occurred_at,
+        )
+        .map_err(|_| Problem::invalid("customer_id_required", "customer_id"))?;
     }
     Ok((conversion, besides))
 }
