@@ -13,6 +13,7 @@ mod link;
 mod merchant;
 mod payer;
 mod program;
+mod route;
 mod secret;
 pub(crate) mod text;
 pub(crate) mod words;
@@ -27,6 +28,7 @@ pub use link::{Link, Slug};
 pub use merchant::{Merchant, OrderScope};
 pub use payer::{Address, Payer, PayerAccount};
 pub use program::{Approval, Goal, Join, Program, ProgramStatus, SelfReferral, VisitorCookie};
+pub use route::Route;
 pub use secret::{NewToken, Secret, SecretKind, SecretScope, TokenParts};
 
 use serde_json::{Map, Value};

@@ -184,6 +184,14 @@ impl Device {
             Self::Other => "other",
         }
     }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Desktop, Self::Mobile, Self::Tablet, Self::Other]
+            .into_iter()
+            .find(|device| device.as_str() == text)
+    }
 }
 
 /// The browser's family, for a column of statistics.

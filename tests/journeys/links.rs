@@ -150,3 +150,61 @@ async fn no_more_than_sixteen_links_are_read_beside_the_visitors() {
     join_all(slugs.iter().map(|slug| visit(&redirect, slug))).await;
     assert_eq!(links_read(&world).await, 16);
 }
+
+#[tokio::test]
+async fn visitors_are_led_by_country_device_and_language_while_the_link_is_open() {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    let link = json!({
+        "slug": "anna-world", "program": "shoes", "affiliate": "anna", "destination": "https://shop.example/all",
+        "starts_at": "2026-07-01T09:00:00Z", "ends_at": "2026-07-01T11:00:00Z",
+        "routes": [
+            {"country": "DE", "device": "mobile", "destination": "https://shop.example/de/mobile"},
+            {"country": "DE", "destination": "https://shop.example/de"},
+            {"language": "fr", "destination": "https://shop.example/fr"},
+            {"country": "unknown", "destination": "https://shop.example/world"},
+        ],
+    });
+    world.made("links", link).await;
+    let redirect = warm(&world, Pace::USUAL);
+    let phone = "Mozilla/5.0 (Linux; Android 16; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537.36";
+    let visit = async |now: &str, country: Option<&str>, agent: &str, language: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::USER_AGENT, HeaderValue::from_str(agent).unwrap());
+        headers.insert(
+            header::ACCEPT_LANGUAGE,
+            HeaderValue::from_str(language).unwrap(),
+        );
+        let request = Request {
+            method: Method::GET,
+            path: "/r/anna-world".to_owned(),
+            query: String::new(),
+            headers,
+            body: Bytes::new(),
+            now: format!("2026-07-01T{now}Z").parse().unwrap(),
+            https: true,
+            country: country.map(str::to_owned),
+        };
+        let response = redirect::handle(&redirect, request).await;
+        let location = response.headers.get(header::LOCATION);
+        let path = location.map(|location| {
+            let location = location.to_str().unwrap();
+            let (path, _) = location.split_once('?').unwrap();
+            path.trim_start_matches("https://shop.example/").to_owned()
+        });
+        (response.status.as_u16(), path.unwrap_or_default())
+    };
+    for (country, agent, language, leads_to) in [
+        (Some("DE"), phone, "de-DE,de", "de/mobile"),
+        (Some("DE"), BROWSER, "fr", "de"),
+        (Some("FR"), BROWSER, "fr-CH, fr;q=0.9", "fr"),
+        (None, BROWSER, "en", "world"),
+        (Some("US"), BROWSER, "en", "all"),
+    ] {
+        let found = visit("10:00:00", country, agent, language).await;
+        assert_eq!(found, (302, leads_to.to_owned()), "{country:?} {language}");
+    }
+    // Before and after its dates it leads where a paused program's links do: nowhere, here.
+    for now in ["08:59:59.999", "11:00:00"] {
+        assert_eq!(visit(now, Some("DE"), BROWSER, "de").await.0, 404, "{now}");
+    }
+}

@@ -402,9 +402,8 @@ impl Resource for Link {
         _: Option<&str>,
     ) -> Result<(), Problem> {
         let is_loopback = self
-            .destination
-            .as_ref()
-            .is_some_and(shared::setup::Destination::is_loopback);
+            .destinations()
+            .any(shared::setup::Destination::is_loopback);
         if is_loopback && !app.is_one_machine {
             return Err(Problem::invalid("address_invalid", "destination"));
         }
@@ -419,7 +418,7 @@ impl Resource for Link {
         .await?;
         if caller.affiliate().is_some() {
             // Whoever is paid for visitors does not choose whose site they arrive at.
-            let is_elsewhere = self.destination.as_ref().is_some_and(|destination| {
+            let is_elsewhere = self.destinations().any(|destination| {
                 let hosts = &program.allowed_hosts;
                 !hosts.iter().any(|host| host == destination.host())
             });

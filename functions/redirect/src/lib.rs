@@ -6,11 +6,13 @@ mod location;
 use std::time::Duration;
 
 use http::{HeaderName, Method, StatusCode, header};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use shared::app::{App, random};
 use shared::click::{Click, Clicking, LinkId, Visitor};
 use shared::http_types::{Problem, Request, Response};
-use shared::setup::{AffiliateStatus, Link, Program, ProgramStatus, Slug, VisitorCookie};
+use shared::setup::{
+    AffiliateStatus, Destination, Link, Program, ProgramStatus, Slug, VisitorCookie,
+};
 use shared::store::{ClickRecord, StoreError};
 use shared::traffic::{self, Class};
 use shared::visitor::Cookie;
@@ -120,9 +122,9 @@ async fn visit(
 ) -> Result<Response, Problem> {
     let (link, program) = (&known.link, &known.program);
     let parameters = Parameters::of(&request.query);
-    let is_active = is_active(known, &parameters);
+    let is_active = is_active(known, &parameters, request.now);
     let destination = if is_active {
-        link.destination.as_ref().unwrap_or(&program.destination)
+        destination_for(known, request)
     } else {
         program.fallback.as_ref().ok_or_else(Problem::not_found)?
     };
@@ -167,7 +169,7 @@ async fn view(state: &Redirect, request: &Request, known: &Known, deadline: Inst
             cookie: &cookie,
             objection: traffic::objection_to_view(&request.headers),
             is_view: true,
-            is_active: is_active(known, &parameters),
+            is_active: is_active(known, &parameters, request.now),
         };
         let view = seen.mint(state, request);
         seen.record(state, request, &view, String::new(), deadline)
@@ -177,8 +179,23 @@ async fn view(state: &Redirect, request: &Request, known: &Known, deadline: Inst
     cookie.set_on(pixel(), request.https, views_count)
 }
 
-fn is_active(known: &Known, parameters: &Parameters<'_>) -> bool {
+/// The first route of the link that takes the visitor, else the link's or the program's own address.
+fn destination_for<'a>(known: &'a Known, request: &Request) -> &'a Destination {
+    let link = &known.link;
+    let device = traffic::Device::of(&request.headers);
+    let language = traffic::language(&request.headers);
+    let mut routes = link.routes.iter();
+    let route =
+        routes.find(|route| route.takes(request.country.as_deref(), device, language.as_deref()));
+    route
+        .map(|route| &route.destination)
+        .or(link.destination.as_ref())
+        .unwrap_or(&known.program.destination)
+}
+
+fn is_active(known: &Known, parameters: &Parameters<'_>, now: Timestamp) -> bool {
     known.affiliate.status == AffiliateStatus::Active
+        && known.link.is_open_at(now)
         && match known.program.status {
             ProgramStatus::Active => true,
             ProgramStatus::Draft => known.link.test || parameters.is_test(),

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::text::put;
-use super::{Destination, Invalid, Record, destination};
+use super::{Destination, Invalid, Record, Route, destination};
 use crate::click::LinkId;
 use crate::http_types::Fields;
 use crate::ids::{AffiliateId, GivenId, ProgramId};
@@ -56,11 +57,30 @@ pub struct Link {
     pub affiliate: AffiliateId,
     /// Comes before the program's.
     pub destination: Option<Destination>,
+    /// The first that takes a visitor comes before both.
+    pub routes: Vec<Route>,
+    /// Included; before it the link leads where a paused program's do.
+    pub starts_at: Option<Timestamp>,
+    /// Excluded.
+    pub ends_at: Option<Timestamp>,
     /// Whether all its clicks are tests, which earn nothing.
     pub test: bool,
 }
 
 impl Link {
+    /// Whether it leads anywhere at this instant, as far as its own dates go.
+    #[must_use]
+    pub fn is_open_at(&self, at: Timestamp) -> bool {
+        self.starts_at.is_none_or(|from| from <= at) && self.ends_at.is_none_or(|to| at < to)
+    }
+
+    /// All addresses of its own.
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        self.destination
+            .iter()
+            .chain(self.routes.iter().map(|route| &route.destination))
+    }
+
     /// What the API calls it.
     #[must_use]
     pub fn public_id(&self) -> &str {
@@ -111,8 +131,14 @@ impl Record for Link {
             program: fields.parsed_required("program", "id_invalid", ProgramId::parse)?,
             affiliate: fields.parsed_required("affiliate", "id_invalid", AffiliateId::parse)?,
             destination: destination::take(&mut fields, "destination")?,
+            routes: Route::read_all(fields.objects("routes")?.unwrap_or_default())?,
+            starts_at: fields.instant("starts_at")?,
+            ends_at: fields.instant("ends_at")?,
             test: fields.flag("test")?.unwrap_or(false),
         };
+        if matches!((link.starts_at, link.ends_at), (Some(from), Some(to)) if to <= from) {
+            return Err(fields.invalid("ends_at", "validity_empty"));
+        }
         fields.finish()?;
         Ok(link)
     }
@@ -130,6 +156,14 @@ impl Record for Link {
             "destination",
             self.destination.as_ref().map(Destination::as_str),
         );
+        let routes: Vec<Value> = self.routes.iter().map(Route::to_json).collect();
+        put(&mut json, "routes", (!routes.is_empty()).then_some(routes));
+        put(
+            &mut json,
+            "starts_at",
+            self.starts_at.map(|at| at.to_string()),
+        );
+        put(&mut json, "ends_at", self.ends_at.map(|at| at.to_string()));
         json
     }
 }
@@ -160,6 +194,27 @@ mod tests {
             assert_eq!((link.slug.as_str(), link.public_id()), (slug, id));
             assert_eq!(Link::parse(&link.to_json()), Ok(link));
         }
+    }
+
+    #[test]
+    fn a_link_leads_somewhere_from_its_first_instant_to_before_its_last() {
+        let given = json!({
+            "slug": "s", "starts_at": "2026-07-01T00:00:00Z", "ends_at": "2026-08-01T00:00:00Z",
+            "routes": [{"country": "DE", "destination": "https://shop.example/de"}],
+        });
+        let link = parse(given.clone()).unwrap();
+        assert_eq!(Link::parse(&link.to_json()).unwrap(), link);
+        for (at, is_open) in [
+            ("2026-06-30T23:59:59.999Z", false),
+            ("2026-07-01T00:00:00Z", true),
+            ("2026-07-31T23:59:59.999Z", true),
+            ("2026-08-01T00:00:00Z", false),
+        ] {
+            assert_eq!(link.is_open_at(at.parse().unwrap()), is_open, "{at}");
+        }
+        let mut never = given;
+        never["ends_at"] = never["starts_at"].clone();
+        assert_eq!(parse(never), Err(Invalid::new("ends_at", "validity_empty")));
     }
 
     #[test]
