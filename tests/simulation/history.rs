@@ -94,7 +94,7 @@ pub const PROGRAMS: [Program; 4] = [
         currency: "EUR",
         commission: Commission::Steps {
             first: 150,
-            from: 3,
+            from: 2,
             then: 250,
         },
         rounding: "half_even",
@@ -312,15 +312,20 @@ impl History {
 
     fn sales(&mut self, rng: &mut Rng) {
         let mut clicks = 0;
+        let mut before: Option<(usize, usize, usize)> = None;
         for order in 0..rng.usize(3..=ORDERS_MOST) {
-            let program = rng.usize(0..PROGRAMS.len());
+            // A letter to many readers brings several orders at once.
+            let rush = before.filter(|_| rng.u8(0..3) == 0);
+            let program = rush.map_or_else(|| rng.usize(0..PROGRAMS.len()), |rush| rush.0);
+            let sender = rush.map_or_else(|| rng.usize(0..AFFILIATES), |rush| rush.1);
             let amount = rng.i64(1..20_000);
             self.orders.push(Order {
                 program,
                 amounts: [amount, amount + rng.i64(1..900)],
             });
             let mut known = Vec::new();
-            let mut from = self.later(rng, 0);
+            let mut from = rush.map_or_else(|| self.later(rng, 0), |rush| rush.2);
+            before = Some((program, sender, from));
             for _ in 0..[1, 1, 2, 3, 0][rng.usize(0..5)] {
                 let wrong = rng.u8(0..16) == 0;
                 let program = if wrong {
@@ -332,7 +337,11 @@ impl History {
                     click: clicks,
                     visitor: order,
                     program,
-                    affiliate: rng.usize(0..AFFILIATES),
+                    affiliate: if rng.bool() {
+                        sender
+                    } else {
+                        rng.usize(0..AFFILIATES)
+                    },
                     is_human: rng.u8(0..8) != 0,
                 };
                 self.push(from, step);

@@ -44,12 +44,11 @@ pub enum Plant {
     PocketNotNoted,
     MonthNotAdded,
     WaitingNotKept,
-    CustomerUnguarded,
     StepUncounted,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 29] = [
+    pub const ALL: [(Self, &'static str); 28] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -145,10 +144,6 @@ impl Plant {
         (
             Self::WaitingNotKept,
             "a reversal without its sale is told 404 and forgotten",
-        ),
-        (
-            Self::CustomerUnguarded,
-            "a customer's first credit goes to whoever writes it last",
         ),
         (
             Self::StepUncounted,
@@ -322,7 +317,6 @@ impl Between {
                 {
                     always(to);
                 }
-                Plant::CustomerUnguarded if pk.starts_with("K#") => always(to),
                 Plant::StepUncounted if pk.starts_with("T#") => always(to),
                 Plant::CreditWithoutVersion
                     if is_conversion && asks_version && function == "postback" =>
