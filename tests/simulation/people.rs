@@ -443,8 +443,11 @@ impl People {
             }
             match (answer.status, answer.body["code"].as_str()) {
                 (200, _) => {}
-                // What was on its way came in between: it is prepared anew the next time.
-                (409, Some("days_open" | "books_differ")) => return false,
+                // What was on its way came in between, or others prepared it anew meanwhile: it is
+                // tried again the next time.
+                (409, Some("days_open" | "books_differ" | "not_prepared" | "not_approved")) => {
+                    return false;
+                }
                 _ => {
                     world.wrong(
                         "answers",
