@@ -153,7 +153,7 @@ impl Plant {
 
     /// Whether it takes thousands of worlds to meet the hour in which it matters.
     pub fn is_rare(self) -> bool {
-        self == Self::WakesSettledOnly
+        matches!(self, Self::WakesSettledOnly | Self::StepUncounted)
     }
 
     /// Stands between functions and table from here on.
