@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::booking::{AMENDMENT, Booked};
-use super::conversions::{leg, partition};
+use super::conversion_rows::partition;
+use super::conversions::leg;
 use super::lines::booked;
 use super::schema::escaped;
 use super::transaction::Write;

@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::booking::{AMENDMENT, Entry, entries_pk, entry};
-use super::conversions::partition;
+use super::conversion_rows::partition;
 use super::schema::escaped;
 use super::{Damaged, Row, Store, StoreError};
 use crate::conversion::Conversion;

@@ -4,7 +4,8 @@ use aws_sdk_dynamodb::types::ReturnValue;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::conversions::{ConversionsOf, partition};
+use super::conversion_rows::partition;
+use super::conversions::ConversionsOf;
 use super::records::Index;
 use super::schema::escaped;
 use super::transaction::{number, text};

@@ -5,7 +5,8 @@ use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
 use super::booking::Booked;
-use super::conversions::{legs, partition};
+use super::conversion_rows::partition;
+use super::conversions::legs;
 use super::lines::booked;
 use super::schema::escaped;
 use super::transaction::{Outcome, Write, number, text};
