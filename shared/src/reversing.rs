@@ -69,6 +69,9 @@ pub async fn apply_waiting(app: &App, sale: &Conversion, now: Timestamp) -> Resu
     Ok(())
 }
 
+/// What is to be taken back in all, and by sku.
+type Amounts<'a> = (Option<Money>, Vec<(&'a str, Money)>);
+
 /// Takes a part of one conversion back, or all that is left of it. Whether that is new, and the
 /// answer.
 ///
@@ -151,7 +154,7 @@ pub fn would_take(asked: &Asked, seen: &Conversion) -> Result<Money, Problem> {
 
 impl Asked {
     /// What is to be taken back in all, and by sku, in the order's currency.
-    fn amounts(&self, seen: &Conversion) -> Result<(Option<Money>, Vec<(&str, Money)>), Problem> {
+    fn amounts(&self, seen: &Conversion) -> Result<Amounts<'_>, Problem> {
         if self
             .currency
             .is_some_and(|currency| currency != seen.currency)
@@ -168,7 +171,7 @@ impl Asked {
         let mut items: Vec<(&str, Money)> = Vec::new();
         for (place, (sku, text)) in self.items.iter().enumerate() {
             let amount = Money::parse(text, seen.currency).map_err(|_| {
-                Problem::invalid("amount_invalid", &format!("items[{place}].amount"))
+                Problem::invalid("amount_invalid", format!("items[{place}].amount"))
             })?;
             items.push((sku, amount));
         }

@@ -141,6 +141,9 @@ impl Wanted {
     }
 }
 
+/// A part of one list, each item with its place, and where the list goes on.
+type Part<T> = (Vec<(String, T)>, Option<Cursor>);
+
 /// What was found so far of several lists in one order.
 struct Found<'a, T> {
     wanted: &'a Wanted,
@@ -171,7 +174,7 @@ impl<'a, T> Found<'a, T> {
     }
 
     /// Adds the next part of each list, as far as all of them reach.
-    fn add(&mut self, parts: Vec<(Vec<(String, T)>, Option<Cursor>)>, wants: impl Fn(&T) -> bool) {
+    fn add(&mut self, parts: Vec<Part<T>>, wants: impl Fn(&T) -> bool) {
         let reach = parts
             .iter()
             .filter_map(|(_, next)| next.clone())
