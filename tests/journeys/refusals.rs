@@ -44,11 +44,16 @@ async fn a_claim_that_is_refused_never_takes_the_orders_place() {
     )
     .await;
     check(&world, sale(&good), (200, "created")).await;
-    check(&world, sale(&robot), (422, "invalid_traffic")).await;
+    // Whatever click it brings now: the order is done, and other content is another order's.
+    check(&world, sale(&robot), (200, "recorded_before")).await;
+    let mut other = sale(&robot);
+    other["amount"] = json!("11");
+    check(&world, other, (409, "order_conflict")).await;
 
     world.turn_to("2026-07-31T10:00:01Z").await;
     let late = json!({"click_id": good, "order_id": "A-2", "amount": "10"});
     check(&world, late.clone(), (422, "window_closed")).await;
+    check(&world, sale(&good), (200, "recorded_before")).await;
     let mut in_time = late;
     in_time["occurred_at"] = json!("2026-07-31T10:00:00Z");
     check(&world, in_time, (200, "created")).await;

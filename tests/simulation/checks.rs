@@ -222,7 +222,6 @@ async fn order_is_credited_once(
             .as_ref()
             .and_then(|click| objection(people, order, click, posted.at));
         let journey = journey(people, order, posted.at);
-        let has_others = program.knows_customers || !journey.is_empty();
         let answer = &posted.answer;
         let code = answer.body["code"].as_str();
         let is_taken = if posted.content == content {
@@ -233,7 +232,8 @@ async fn order_is_credited_once(
         let is_right = match objection {
             Some(objection) => {
                 let is_refused = answer.status == 422 && code == Some(objection);
-                is_refused || objection != "program_mismatch" && has_others && is_taken
+                // Of an order that is recorded a sender is told so, whatever click it names.
+                is_refused || objection != "program_mismatch" && is_taken
             }
             None => is_taken,
         };

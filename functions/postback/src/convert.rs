@@ -179,7 +179,7 @@ impl<'a> Order<'a> {
         if decision.decided_by.is_none() {
             let why = trail::decided(terms, &decision, &[], &[]);
             if let Some(refusal) = refusal_of(&decision) {
-                return Err(self.refuse(refusal, why).await);
+                return self.refuse(refusal, why).await;
             }
             let mut conversion = self.conversion(&evidence, Status::Unattributed);
             conversion.why = why;
@@ -190,9 +190,11 @@ impl<'a> Order<'a> {
         let mut reckoned: Vec<Reckoned> = Vec::new();
         let mut credits = Vec::new();
         for (affiliate, weight) in decision.shares() {
-            let (credit, own) = self
-                .credit(&mut evidence, &decision, affiliate, weight)
-                .await?;
+            let earned = self.credit(&mut evidence, &decision, affiliate, weight);
+            let (credit, own) = match earned.await? {
+                Ok(earned) => earned,
+                Err(refusal) => return self.refuse(refusal, Value::Null).await,
+            };
             reckoned.push(own);
             credits.push(credit);
         }
@@ -200,7 +202,7 @@ impl<'a> Order<'a> {
         let review = self.review(&evidence, &decision);
         let why = trail::decided(terms, &decision, &reckoned, &review);
         if self.goal.payable && !earns {
-            return Err(self.refuse(Refusal::NoRule, why).await);
+            return self.refuse(Refusal::NoRule, why).await;
         }
 
         let mut conversion = self.conversion(
@@ -241,7 +243,7 @@ impl<'a> Order<'a> {
         );
         let Ok(caps) = caps else {
             let why = conversion.why;
-            return Err(self.refuse(Refusal::CustomerRequired, why).await);
+            return self.refuse(Refusal::CustomerRequired, why).await;
         };
         let besides = Besides {
             caps,
@@ -258,7 +260,7 @@ impl<'a> Order<'a> {
         decision: &Decision,
         affiliate: AffiliateId,
         weight: u64,
-    ) -> Result<(Credit, Reckoned), Problem> {
+    ) -> Result<Result<(Credit, Reckoned), Refusal>, Problem> {
         let claim = self.claim;
         let party = evidence
             .party(self.app, &affiliate, claim.at)
@@ -291,13 +293,12 @@ impl<'a> Order<'a> {
             Ok(alone) => alone,
             Err(NotReckoned::Failed(error)) => return Err(unavailable(error)),
             Err(NotReckoned::Refused(no)) => {
-                let refusal = match no {
+                return Ok(Err(match no {
                     NoCommission::AmountRequired => Refusal::AmountRequired,
                     NoCommission::TooLarge => Refusal::AmountTooLarge,
                     NoCommission::CustomerRequired => Refusal::CustomerRequired,
                     NoCommission::NoRule | NoCommission::Unknown(_) => Refusal::NoRule,
-                };
-                return Err(self.refuse(refusal, Value::Null).await);
+                }));
             }
         };
         credit.commission = decision.part(&affiliate, credit.commission);
@@ -307,7 +308,7 @@ impl<'a> Order<'a> {
             whole,
             amount: credit.commission,
         };
-        Ok((credit, reckoned))
+        Ok(Ok((credit, reckoned)))
     }
 
     /// What has the order wait for the merchant.
@@ -378,25 +379,29 @@ impl<'a> Order<'a> {
             Recorded::Moved => return Ok(None),
             Recorded::CapReached => {
                 let why = conversion.why.clone();
-                return Err(self.refuse(Refusal::CapReached, why).await);
+                return self.refuse(Refusal::CapReached, why).await;
             }
         };
         apply_waiting(self.app, &standing, conversion.recorded_at).await?;
         Ok(Some(body(&standing, is_new)))
     }
 
-    async fn refuse(&self, refusal: Refusal, why: Value) -> Problem {
+    /// Refuses the claim, unless its order is recorded: then that is what its sender is told, whatever
+    /// the claim brings now. A shop's server that repeats an order for weeks learns that it is done.
+    async fn refuse(&self, refusal: Refusal, why: Value) -> Result<Option<Value>, Problem> {
+        let key = order_key(self.sender, self.claim, Some(self.terms()));
+        let standing = self.app.store.conversion(&key).await.map_err(unavailable)?;
+        let recorded = standing.filter(|standing| standing.status != Status::Unattributed);
+        if let Some(recorded) = recorded {
+            let again = self.conversion(&Evidence::none(), Status::Unattributed);
+            if recorded.fingerprint != again.fingerprint {
+                return Err(Problem::conflict("order_conflict"));
+            }
+            return Ok(Some(body(&recorded, false)));
+        }
         let terms = Some(self.terms());
-        refuse(
-            self.app,
-            self.sender,
-            self.claim,
-            terms,
-            refusal,
-            why,
-            self.now,
-        )
-        .await
+        let (app, sender, claim, now) = (self.app, self.sender, self.claim, self.now);
+        Err(refuse(app, sender, claim, terms, refusal, why, now).await)
     }
 }
 
