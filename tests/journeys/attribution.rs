@@ -464,6 +464,14 @@ async fn nobody_is_paid_for_an_order_of_their_own() {
     world.made("coupons", coupon).await;
     let own = json!({"program": "shoes", "coupon": "anna10", "customer_id": hashed, "order_id": "A-1", "amount": "10"});
     assert_eq!(brief(&world.postback(own).await), "self_referral");
+    // The affiliate sees both, by click and by coupon.
+    let refused = world.get("refusals?affiliate=anna").await;
+    let codes = refused.body["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["code"].as_str().unwrap());
+    assert_eq!(codes.collect::<Vec<_>>(), ["self_referral"; 2]);
     let another = json!({"click_id": click, "customer_id": "eve@example.com", "order_id": "A-1", "amount": "10"});
     assert_eq!(brief(&world.postback(another).await), "anna 1.00");
 

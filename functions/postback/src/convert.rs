@@ -490,10 +490,13 @@ async fn refuse(
         claim.amount,
         claim.coupon
     ]);
+    // Of a claim without a click whoever's coupon or customer it named sees it too.
+    let considered = why["candidates"][0]["affiliate"].as_str();
+    let considered = considered.and_then(|id| AffiliateId::parse(id).ok());
     let refusing = Refusing {
         key: order_key(sender, claim, terms),
         program: terms.map(|terms| &terms.id),
-        affiliate: claim.affiliate.as_ref(),
+        affiliate: claim.affiliate.as_ref().or(considered.as_ref()),
         fingerprint: digest(&what.to_string()),
         refusal,
         why,
