@@ -133,7 +133,13 @@ pub struct Decision {
 impl Decision {
     /// Decides by the program's terms. The order in which the candidates come has no influence.
     #[must_use]
-    pub fn of(terms: &Attribution, mut candidates: Vec<Candidate>) -> Self {
+    pub fn of(terms: &Attribution, candidates: Vec<Candidate>) -> Self {
+        Self::among(terms, candidates, AFFILIATES_MOST)
+    }
+
+    /// As [`Self::of`], where one transaction has room for so many affiliates only.
+    #[must_use]
+    pub fn among(terms: &Attribution, mut candidates: Vec<Candidate>, most: usize) -> Self {
         candidates.sort_by(|a, b| {
             let rank = |candidate: &Candidate| match candidate.kind {
                 Kind::ClickId | Kind::Journey => 0,
@@ -149,7 +155,7 @@ impl Decision {
         };
         decision.keep_views_behind_clicks();
         for kind in &terms.priority {
-            if decision.decide_by(*kind, terms) {
+            if decision.decide_by(*kind, terms, most) {
                 decision.decided_by = Some(decision.kind_of_touches().unwrap_or(*kind));
                 break;
             }
@@ -186,7 +192,7 @@ impl Decision {
     }
 
     /// Whether this kind has somebody to credit.
-    fn decide_by(&mut self, kind: Kind, terms: &Attribution) -> bool {
+    fn decide_by(&mut self, kind: Kind, terms: &Attribution, most: usize) -> bool {
         let places = match kind {
             // With any other model the named click is one touch of its journey.
             Kind::ClickId if terms.model == Model::LastClick => {
@@ -196,7 +202,7 @@ impl Decision {
             Kind::Coupon | Kind::Customer => self.places(|candidate| candidate.kind == kind),
         };
         let places = match kind {
-            Kind::ClickId | Kind::Journey => self.latest_affiliates(places),
+            Kind::ClickId | Kind::Journey => self.latest_affiliates(places, most),
             Kind::Coupon | Kind::Customer => places,
         };
         if places.is_empty() {
@@ -235,12 +241,12 @@ impl Decision {
     }
 
     /// Those touches, from the last one back, whose affiliates one transaction has room for.
-    fn latest_affiliates(&mut self, places: Vec<usize>) -> Vec<usize> {
+    fn latest_affiliates(&mut self, places: Vec<usize>, most: usize) -> Vec<usize> {
         let mut affiliates: BTreeSet<AffiliateId> = BTreeSet::new();
         let mut kept: Vec<usize> = Vec::with_capacity(places.len());
         for place in places.into_iter().rev() {
             let candidate = &mut self.candidates[place];
-            let has_room = affiliates.len() < AFFILIATES_MOST;
+            let has_room = affiliates.len() < most;
             if has_room || affiliates.contains(&candidate.affiliate) {
                 affiliates.insert(candidate.affiliate.clone());
                 kept.push(place);

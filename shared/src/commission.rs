@@ -191,6 +191,15 @@ impl Rules {
             .any(|rule| may_pay(rule) && rule.needs_amount())
     }
 
+    /// How many counters one order of an affiliate may move at most.
+    #[must_use]
+    pub fn counters_most(&self) -> usize {
+        let tiered = |rule: &&Rule| matches!(rule.pay, Pay::Tiered(_));
+        let recurring = |rule: &&Rule| rule.recurring.is_some();
+        let rules = || self.rules.iter();
+        rules().filter(tiered).count() + rules().filter(recurring).count()
+    }
+
     /// What the sale earns. Each line is rounded once, by the program's rounding, before the
     /// rule's `min` and `max` bound it; both are per line, like the rule itself. A share of
     /// nothing is nothing, whatever the `min`. A flat amount is paid once per order.

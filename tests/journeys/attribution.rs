@@ -798,9 +798,8 @@ async fn a_burst_of_clicks_waits_for_the_merchant() {
     }
 }
 
-#[tokio::test]
-async fn twenty_affiliates_share_one_order_in_one_transaction() {
-    let world = shop(json!({"model": "linear"})).await;
+/// A visitor follows the links of 22 affiliates, `aff01` to `aff22`; the last click's id.
+async fn clicks_of_many(world: &World) -> String {
     let mut visitor = Visitor::new();
     let mut last = String::new();
     for number in 1..=22 {
@@ -821,8 +820,15 @@ async fn twenty_affiliates_share_one_order_in_one_transaction() {
                 number % 10 * 5
             ))
             .await;
-        last = visitor.click(&world, &id, BROWSER).await;
+        last = visitor.click(world, &id, BROWSER).await;
     }
+    last
+}
+
+#[tokio::test]
+async fn twenty_affiliates_share_one_order_in_one_transaction() {
+    let world = shop(json!({"model": "linear"})).await;
+    let last = clicks_of_many(&world).await;
     let sale = json!({"click_id": last, "order_id": "A-1", "amount": "100"});
     let shared = world.postback(sale).await;
     assert_eq!(shared.status, 200, "{shared:?}");
@@ -839,4 +845,30 @@ async fn twenty_affiliates_share_one_order_in_one_transaction() {
     assert_eq!(world.reversal(json!({"order_id": "A-1"})).await.status, 200);
     let candidates = explained(&world, &shared).await["candidates"].clone();
     assert_eq!(candidates[0]["reason"], "too_many_affiliates");
+}
+
+#[tokio::test]
+async fn fewer_share_an_order_that_counters_and_budgets_count() {
+    let world = shop(json!({"model": "linear"})).await;
+    let steps = json!([{"from": 1, "percent": "10"}, {"from": 2, "percent": "20"}]);
+    let terms = json!({
+        "commission": [{"type": "tiered", "tiers": {"by": "count", "period": "month", "steps": steps}}],
+        "caps": [{"per": "affiliate", "count": 5}, {"per": "program", "count": 5}],
+    });
+    assert_eq!(world.patch("programs/shoes", 2, terms).await.status, 200);
+    let last = clicks_of_many(&world).await;
+    // 97 of a transaction's members are left for them, and each takes six.
+    let sale = json!({"click_id": last, "customer_id": "c-1", "order_id": "A-1", "amount": "160"});
+    let shared = world.postback(sale).await;
+    assert_eq!(shared.status, 200, "{shared:?}");
+    let commissions = shared.body["commissions"].as_array().unwrap();
+    assert_eq!(
+        (commissions.len(), &commissions[0]["affiliate"]),
+        (16, &json!("aff07"))
+    );
+    assert!(
+        commissions
+            .iter()
+            .all(|commission| commission["amount"] == "1.00")
+    );
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
-use shared::attribution::{Candidate, Decision, Kind, LeftOut};
+use shared::attribution::{AFFILIATES_MOST, Candidate, Decision, Kind, LeftOut};
 use shared::click::Click;
 use shared::commission::{Buyer, Customer, Line, NoCommission};
 use shared::conversion::{
@@ -14,7 +14,7 @@ use shared::http_types::{Fields, Problem};
 use shared::ids::{AffiliateId, ProgramId};
 use shared::reckoning::{self, Alone, NotReckoned};
 use shared::reversing::apply_waiting;
-use shared::setup::{Approval, Cap, Goal, Link, OrderScope, Program};
+use shared::setup::{Approval, Cap, CapPer, Goal, Link, OrderScope, Program};
 use shared::store::{Besides, Counted, Recorded, Refusing, Versioned};
 use shared::traffic::Class;
 
@@ -22,6 +22,9 @@ use super::claim::{Claim, OrderValue, value_of};
 use super::evidence::{Evidence, Named};
 use super::sender::Sender;
 use super::trail::{self, Reckoned};
+
+/// Members of a transaction (Amazon DynamoDB Developer Guide, "Service, account, and table quotas").
+const TRANSACTION_MOST: usize = 100;
 
 /// How often an order is judged again because another one of its customer or its affiliate came
 /// first.
@@ -175,7 +178,8 @@ impl<'a> Order<'a> {
         let mut evidence =
             Evidence::of(app, claim, self.named, self.sender.cookie, terms, self.now).await?;
         let candidates = std::mem::take(&mut evidence.candidates);
-        let decision = Decision::of(&terms.attribution, candidates);
+        let most = affiliates_most(terms);
+        let decision = Decision::among(&terms.attribution, candidates, most);
         if decision.decided_by.is_none() {
             let why = trail::decided(terms, &decision, &[], &[]);
             if let Some(refusal) = refusal_of(&decision) {
@@ -403,6 +407,17 @@ impl<'a> Order<'a> {
         let (app, sender, claim, now) = (self.app, self.sender, self.claim, self.now);
         Err(refuse(app, sender, claim, terms, refusal, why, now).await)
     }
+}
+
+/// How many affiliates may share an order: a transaction has 100 members. The order and its
+/// customer take two, each affiliate a line, its bucket, a gate and a place in a list; further ones
+/// what counters and budgets ask for.
+fn affiliates_most(terms: &Program) -> usize {
+    let own_caps = terms.caps.iter().filter(|cap| cap.per == CapPer::Affiliate);
+    let own_caps = own_caps.count();
+    let of_all = 2 + terms.caps.len() - own_caps;
+    let of_each = 4 + terms.commission.counters_most() + own_caps;
+    (TRANSACTION_MOST.saturating_sub(of_all) / of_each).clamp(1, AFFILIATES_MOST)
 }
 
 fn counted(reckoned: &[Reckoned], customer: Option<&str>) -> Vec<Counted> {
