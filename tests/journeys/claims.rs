@@ -360,3 +360,27 @@ async fn a_list_of_decisions_is_tried_first_and_sent_twice_without_harm() {
     let other = send("?merchant=mart", "text/csv", csv).await;
     assert_eq!(other.status, 404);
 }
+
+#[tokio::test]
+async fn an_order_of_one_program_is_not_claimed_by_the_terms_of_another() {
+    let world = World::with_shop(START).await;
+    let dollars = json!({
+        "id": "hats", "merchant": "shop", "name": "Hats", "currency": "USD",
+        "destination": "https://shop.example/", "hold_days": 0, "status": "active",
+        "override": "a test of its own", "commission": [{"type": "percent", "percent": "50"}],
+    });
+    world.made("programs", dollars).await;
+    let link = json!({"slug": "anna-hats", "program": "hats", "affiliate": "anna"});
+    world.made("links", link).await;
+    let bare = json!({"program": "shoes", "order_id": "A-1", "amount": "10"});
+    assert_eq!(world.postback(bare).await.body["status"], "unattributed");
+    let claim = json!({
+        "program": "hats", "affiliate": "anna", "order_id": "A-1", "occurred_at": START, "note": "mine",
+    });
+    let made = world.made("claims", claim).await;
+    let path = format!("claims/{}/accept", made["id"].as_str().unwrap());
+    let refused = world.post(&path, json!({})).await;
+    assert_eq!(brief(&refused), (422, "program_mismatch"));
+    let balances = world.get("affiliates/anna/balances").await;
+    assert!(!balances.body.to_string().contains("5.00"), "{balances:?}");
+}

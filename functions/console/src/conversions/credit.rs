@@ -48,7 +48,13 @@ pub async fn credit(app: &App, wanted: &Wanted<'_>, now: Timestamp) -> Result<Co
             .map_err(unavailable)?;
         let base = match standing {
             None => unknown(app, wanted, now).await?,
-            Some(known) if known.status == Status::Unattributed => known,
+            Some(known) if known.status == Status::Unattributed => {
+                // Another program's terms, and perhaps its currency, are not this order's.
+                if known.program.as_str() != wanted.program {
+                    return Err(Problem::refused("program_mismatch"));
+                }
+                known
+            }
             Some(known) => {
                 let is_own = |affiliate| affiliate == wanted.affiliate;
                 let is_theirs = known
