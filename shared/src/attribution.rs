@@ -165,20 +165,13 @@ impl Decision {
 
     /// Seeing is less than clicking: the last view counts, and only where no click does.
     fn keep_views_behind_clicks(&mut self) {
-        let touches = |candidate: &&Candidate| candidate.is_touch() && candidate.is_in();
-        let has_click = self
-            .candidates
-            .iter()
-            .any(|candidate| candidate.is_touch() && candidate.is_in() && !candidate.is_view);
-        let last_view = self
-            .candidates
-            .iter()
-            .rposition(|candidate| touches(&candidate) && candidate.is_view);
-        for (place, candidate) in self.candidates.iter_mut().enumerate() {
-            let is_view = candidate.is_touch() && candidate.is_in() && candidate.is_view;
-            if is_view && (has_click || Some(place) != last_view) {
-                candidate.out = Some(LeftOut::BehindClicks);
-            }
+        let touches = self.places(Candidate::is_touch);
+        let (views, clicks): (Vec<usize>, Vec<usize>) = touches
+            .into_iter()
+            .partition(|place| self.candidates[*place].is_view);
+        let counting = views.len().min(usize::from(clicks.is_empty()));
+        for place in &views[..views.len() - counting] {
+            self.candidates[*place].out = Some(LeftOut::BehindClicks);
         }
     }
 
@@ -201,9 +194,10 @@ impl Decision {
             Kind::ClickId | Kind::Journey => self.places(Candidate::is_touch),
             Kind::Coupon | Kind::Customer => self.places(|candidate| candidate.kind == kind),
         };
+        let is_shared = !matches!(terms.model, Model::LastClick | Model::FirstClick);
         let places = match kind {
-            Kind::ClickId | Kind::Journey => self.latest_affiliates(places, most),
-            Kind::Coupon | Kind::Customer => places,
+            Kind::ClickId | Kind::Journey if is_shared => self.latest_affiliates(places, most),
+            _ => places,
         };
         if places.is_empty() {
             return false;

@@ -268,6 +268,20 @@ fn the_latest_twenty_affiliates_share_an_order() {
 }
 
 #[test]
+fn whoever_shares_with_nobody_is_not_left_out_for_room() {
+    let given: Vec<String> = (0..25)
+        .map(|number| format!("journey a{number:02} {}", 100 - number))
+        .collect();
+    let given = given.join(", ");
+    check(
+        json!({"model": "first_click"}),
+        &given,
+        "journey: a00 100.00",
+    );
+    check(json!({}), &given, "journey: a24 100.00");
+}
+
+#[test]
 fn windows_include_both_their_edges() {
     let window = 30 * MINUTE;
     for (age, named, other) in [
