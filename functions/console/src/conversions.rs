@@ -192,6 +192,19 @@ async fn decide(
     Ok(Response::json(StatusCode::OK, &shown(&moved, caller)))
 }
 
+/// Whether a conversion has taken that step already; an error where it cannot.
+fn is_done(seen: &Conversion, from: Status, to: Status) -> Result<bool, Problem> {
+    if seen.status == to || (to == Status::Approved && seen.status == Status::Reversed) {
+        Ok(true)
+    } else if seen.status == from {
+        Ok(false)
+    } else if from == Status::Pending {
+        Err(Problem::conflict("not_pending"))
+    } else {
+        Err(Problem::conflict("not_rejected"))
+    }
+}
+
 /// Takes a conversion a step on, as a person decided; asked again, it stands where it is.
 async fn move_to(
     app: &App,
@@ -204,18 +217,8 @@ async fn move_to(
 ) -> Result<Conversion, Problem> {
     let audit = Audit::by(caller, format!("{decision} conversion"), reason);
     for _ in 0..8 {
-        let is_done =
-            seen.status == to || (to == Status::Approved && seen.status == Status::Reversed);
-        if is_done {
+        if is_done(&seen, from, to)? {
             return Ok(seen);
-        }
-        if seen.status != from {
-            let code = if from == Status::Pending {
-                "not_pending"
-            } else {
-                "not_rejected"
-            };
-            return Err(Problem::conflict(code));
         }
         let moved = app
             .store

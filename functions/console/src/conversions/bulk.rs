@@ -11,7 +11,7 @@ use shared::reversing::{self, Asked};
 use shared::rights::{Action, Caller, Subject};
 use shared::setup::{Goal, Merchant, OrderScope};
 
-use super::{amend, move_to};
+use super::{amend, is_done, move_to};
 
 const LINES_MOST: usize = 1_000;
 const BYTES_MOST: usize = 1_024 * 1_024;
@@ -227,14 +227,17 @@ impl Bulk<'_> {
         to: Status,
         reason: Option<String>,
     ) -> Result<Value, Problem> {
+        let was_done = is_done(&seen, from, to)?;
         if self.is_dry {
-            let is_done = seen.status == to;
-            if !is_done && seen.status != from {
-                return Err(Problem::conflict("not_pending"));
-            }
-            return Ok(self.answer(&seen, if is_done { "unchanged" } else { "would_change" }));
+            return Ok(self.answer(
+                &seen,
+                if was_done {
+                    "unchanged"
+                } else {
+                    "would_change"
+                },
+            ));
         }
-        let was = seen.status;
         let word = if to == Status::Approved {
             "approve"
         } else {
@@ -250,7 +253,7 @@ impl Bulk<'_> {
             reason,
         )
         .await?;
-        let result = if was == to { "unchanged" } else { "changed" };
+        let result = if was_done { "unchanged" } else { "changed" };
         Ok(self.answer(&moved, result))
     }
 
