@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::attribution::part_of;
-use crate::commission::Standings;
+use crate::commission::{Line, Standings};
+use crate::http_types::{Fields, Invalid};
 use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
 use crate::money::{Currency, Money, Rounding};
 
@@ -124,6 +125,43 @@ pub struct Item {
     pub quantity: u64,
     /// The line's total.
     pub amount: Money,
+}
+
+impl Item {
+    /// Reads one: `sku`, `category?`, `quantity?` and `amount`.
+    ///
+    /// # Errors
+    /// The first member that cannot be taken.
+    pub fn read(mut fields: Fields, currency: Currency) -> Result<Self, Invalid> {
+        let item = Self {
+            sku: fields.required("sku")?,
+            category: fields.text("category")?,
+            quantity: fields.whole("quantity")?.unwrap_or(1),
+            amount: fields.parsed_required("amount", "amount_invalid", |text| {
+                Money::parse(text, currency)
+            })?,
+        };
+        fields.finish()?;
+        Ok(item)
+    }
+
+    /// What commission is reckoned on.
+    #[must_use]
+    pub fn line(&self) -> Line<'_> {
+        Line {
+            sku: &self.sku,
+            category: self.category.as_deref(),
+            amount: self.amount,
+        }
+    }
+
+    /// What the items are worth together; none if that is more than an amount can hold.
+    #[must_use]
+    pub fn total(items: &[Self], currency: Currency) -> Option<Money> {
+        items.iter().try_fold(Money::zero(currency), |sum, item| {
+            sum.checked_add(item.amount)
+        })
+    }
 }
 
 /// One affiliate's share.

@@ -193,6 +193,30 @@ impl Response {
         Self::json(StatusCode::OK, &json!({"items": items, "next": next}))
     }
 
+    /// NDJSON, an answer for each line of a request in its order: `line`, counted from 1, `http`, and
+    /// what a request of its own would get. 200 if every line did, else 207.
+    #[must_use]
+    pub fn lines(answers: Vec<Result<Value, Problem>>) -> Self {
+        let all_did = answers.iter().all(Result::is_ok);
+        let mut body = String::new();
+        for (index, answer) in answers.into_iter().enumerate() {
+            let (http, mut answer) = match answer {
+                Ok(answer) => (StatusCode::OK, answer),
+                Err(problem) => (problem.status, problem.to_json()),
+            };
+            answer["line"] = json!(index + 1);
+            answer["http"] = json!(http.as_u16());
+            body.push_str(&answer.to_string());
+            body.push('\n');
+        }
+        let status = if all_did {
+            StatusCode::OK
+        } else {
+            StatusCode::MULTI_STATUS
+        };
+        Self::bytes(status, "application/x-ndjson", body)
+    }
+
     /// Sends the visitor on, with a 302. A location that cannot stand in a header sends nobody
     /// anywhere, which the caller rules out by building it with the `url` crate.
     #[must_use]

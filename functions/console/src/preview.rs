@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::commission::{Buyer, Customer, Line, NoCommission, Rules, Sale, Standings};
+use shared::conversion::Item;
 use shared::http_types::{Fields, Problem, Request, Response};
 use shared::ids::AffiliateId;
 use shared::money::Money;
@@ -11,12 +12,6 @@ use shared::rights::{Action, Caller};
 use shared::setup::{Affiliate, Enrolment, Program};
 
 use crate::serve::visible;
-
-struct Item {
-    sku: String,
-    category: Option<String>,
-    amount: Money,
-}
 
 /// `POST /api/v1/programs/{id}/rules:preview`: by the rules in force, or by some that are not saved
 /// yet (`commission`). Counters stand where they stand now, and the customer is a new one unless
@@ -51,7 +46,9 @@ pub async fn preview(
         .goal(&goal)
         .ok_or_else(|| Problem::invalid("goal_unknown", "goal"))?;
     let amount = fields.parsed("amount", "amount_invalid", money)?;
-    let items = items(&mut fields, money)?;
+    let items = fields.objects("items")?.unwrap_or_default().into_iter();
+    let items = items.map(|item| Item::read(item, terms.currency));
+    let items: Vec<Item> = items.collect::<Result<_, _>>()?;
     let customer = fields.parsed("customer", "customer_invalid", |text| {
         Customer::parse(text).ok_or(())
     })?;
@@ -66,25 +63,14 @@ pub async fn preview(
         Some(group) => Some(group),
         None => group_of(app, terms, &affiliate).await?,
     };
-    let sum = items
-        .iter()
-        .try_fold(Money::zero(terms.currency), |sum, item| {
-            sum.checked_add(item.amount)
-        });
-    let sum = sum.ok_or_else(|| Problem::invalid("items_total", "items"))?;
+    let sum = Item::total(&items, terms.currency)
+        .ok_or_else(|| Problem::invalid("items_total", "items"))?;
     let amount = match amount {
         _ if items.is_empty() => amount,
         Some(amount) if amount != sum => return Err(Problem::invalid("items_total", "items")),
         _ => Some(sum),
     };
-    let lines: Vec<Line<'_>> = items
-        .iter()
-        .map(|item| Line {
-            sku: &item.sku,
-            category: item.category.as_deref(),
-            amount: item.amount,
-        })
-        .collect();
+    let lines: Vec<Line<'_>> = items.iter().map(Item::line).collect();
     if !goal.payable {
         let nothing = json!({"amount": Money::zero(terms.currency).to_string(), "currency": terms.currency.code(), "lines": []});
         return Ok(Response::json(StatusCode::OK, &nothing));
@@ -143,23 +129,6 @@ pub async fn preview(
         "lines": lines,
     });
     Ok(Response::json(StatusCode::OK, &body))
-}
-
-fn items<E>(
-    fields: &mut Fields,
-    money: impl Fn(&str) -> Result<Money, E> + Copy,
-) -> Result<Vec<Item>, Problem> {
-    let mut items = Vec::new();
-    for mut item in fields.objects("items")?.unwrap_or_default() {
-        item.whole("quantity")?;
-        items.push(Item {
-            sku: item.required("sku")?,
-            category: item.text("category")?,
-            amount: item.parsed_required("amount", "amount_invalid", money)?,
-        });
-        item.finish()?;
-    }
-    Ok(items)
 }
 
 /// The enrolment's, else the affiliate's own.

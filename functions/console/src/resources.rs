@@ -56,7 +56,8 @@ pub trait Resource: Record {
     }
 
     /// What is made with it; what it answers is shown once, beside the record.
-    async fn made(&self, _app: &App, _now: Timestamp, _caller: &Caller) -> Result<Value, Problem> {
+    async fn made(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<Value, Problem> {
+        self.made_again(app, now, caller).await?;
         Ok(Value::Null)
     }
 
@@ -90,6 +91,13 @@ async fn required<R: Record>(
     found
         .map(|found| found.record)
         .ok_or_else(|| Problem::invalid(code, field))
+}
+
+/// The program, where it and the affiliate exist.
+async fn pair(app: &App, program: &ProgramId, affiliate: &AffiliateId) -> Result<Program, Problem> {
+    let found = required(app, program.as_str(), "program_unknown", "program").await?;
+    required::<Affiliate>(app, affiliate.as_str(), "affiliate_unknown", "affiliate").await?;
+    Ok(found)
 }
 
 async fn enrolment(
@@ -350,15 +358,7 @@ impl Resource for Enrolment {
         _: Option<&Self>,
         _: Option<&str>,
     ) -> Result<(), Problem> {
-        let program =
-            required::<Program>(app, self.program.as_str(), "program_unknown", "program").await?;
-        required::<Affiliate>(
-            app,
-            self.affiliate.as_str(),
-            "affiliate_unknown",
-            "affiliate",
-        )
-        .await?;
+        let program = pair(app, &self.program, &self.affiliate).await?;
         // An affiliate asks; it does not let itself in, nor on terms of its own.
         let is_open = program.join == shared::setup::Join::Open;
         let asks_only = self.group.is_none()
@@ -407,15 +407,7 @@ impl Resource for Link {
         if is_loopback && !app.is_one_machine {
             return Err(Problem::invalid("address_invalid", "destination"));
         }
-        let program =
-            required::<Program>(app, self.program.as_str(), "program_unknown", "program").await?;
-        required::<Affiliate>(
-            app,
-            self.affiliate.as_str(),
-            "affiliate_unknown",
-            "affiliate",
-        )
-        .await?;
+        let program = pair(app, &self.program, &self.affiliate).await?;
         if caller.affiliate().is_some() {
             // Whoever is paid for visitors does not choose whose site they arrive at.
             let is_elsewhere = self.destinations().any(|destination| {
@@ -431,11 +423,6 @@ impl Resource for Link {
             }
         }
         Ok(())
-    }
-
-    async fn made(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<Value, Problem> {
-        self.made_again(app, now, caller).await?;
-        Ok(Value::Null)
     }
 
     /// A link made by a merchant or an admin enrols.
@@ -474,15 +461,7 @@ impl Resource for Coupon {
         _: Option<&Self>,
         _: Option<&str>,
     ) -> Result<(), Problem> {
-        let (program, affiliate) = (self.program.as_str(), self.affiliate.as_str());
-        required::<Program>(app, program, "program_unknown", "program").await?;
-        required::<Affiliate>(app, affiliate, "affiliate_unknown", "affiliate").await?;
-        Ok(())
-    }
-
-    async fn made(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<Value, Problem> {
-        self.made_again(app, now, caller).await?;
-        Ok(Value::Null)
+        pair(app, &self.program, &self.affiliate).await.map(drop)
     }
 
     async fn made_again(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<(), Problem> {

@@ -1,7 +1,5 @@
 //! Many results in one request: a line each, an answer each.
 
-use http::StatusCode;
-use serde_json::{Value, json};
 use shared::app::App;
 use shared::http_types::{Fields, Problem, Request, Response};
 
@@ -22,31 +20,14 @@ pub async fn answer(app: &App, sender: &Sender, request: &Request) -> Result<Res
         return Err(Problem::too_large());
     }
 
-    let mut body = String::new();
-    let mut all_did = true;
-    for (index, line) in lines.iter().enumerate() {
-        let result = match Fields::from_json(line) {
+    let mut answers = Vec::with_capacity(lines.len());
+    for line in lines {
+        answers.push(match Fields::from_json(line) {
             Ok(fields) => super::line(app, sender, fields.refusing_macros(), request.now).await,
             Err(invalid) => Err(invalid.into()),
-        };
-        let (http, mut answer) = match result {
-            Ok(answer) => (StatusCode::OK.as_u16(), answer),
-            Err(problem) => {
-                all_did = false;
-                (problem.status.as_u16(), problem.to_json())
-            }
-        };
-        answer["line"] = json!(index + 1);
-        answer["http"] = json!(http);
-        body.push_str(&Value::to_string(&answer));
-        body.push('\n');
+        });
     }
-    let status = if all_did {
-        StatusCode::OK
-    } else {
-        StatusCode::MULTI_STATUS
-    };
-    Ok(Response::bytes(status, "application/x-ndjson", body))
+    Ok(Response::lines(answers))
 }
 
 /// Lines as NDJSON has them; an empty last one is the end of the one before.

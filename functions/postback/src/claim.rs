@@ -111,30 +111,21 @@ pub struct OrderValue {
 
 /// Reads them; the lines are taken out of the claim.
 pub fn value_of(claim: &mut Claim, currency: Currency) -> Result<OrderValue, Problem> {
-    let money = |text: &str| Money::parse(text, currency);
-    let mut items = Vec::new();
-    for mut item in claim.items.take().unwrap_or_default() {
-        items.push(Item {
-            sku: item.required("sku")?,
-            category: item.text("category")?,
-            quantity: item.whole("quantity")?.unwrap_or(1),
-            amount: item.parsed_required("amount", "amount_invalid", money)?,
-        });
-        item.finish()?;
-    }
+    let items = claim.items.take().unwrap_or_default();
+    let items = items.into_iter().map(|item| Item::read(item, currency));
+    let items: Vec<Item> = items.collect::<Result<_, _>>()?;
     let amount = match &claim.amount {
         None => None,
-        Some(text) => Some(money(text).map_err(|_| Problem::invalid("amount_invalid", "amount"))?),
+        Some(text) => Some(
+            Money::parse(text, currency)
+                .map_err(|_| Problem::invalid("amount_invalid", "amount"))?,
+        ),
     };
     if items.is_empty() {
         return Ok(OrderValue { amount, items });
     }
-    let sum = items
-        .iter()
-        .try_fold(Money::zero(currency), |sum, item| {
-            sum.checked_add(item.amount)
-        })
-        .ok_or_else(|| Problem::invalid("items_total", "items"))?;
+    let sum =
+        Item::total(&items, currency).ok_or_else(|| Problem::invalid("items_total", "items"))?;
     if amount.is_some_and(|amount| amount != sum) {
         return Err(Problem::invalid("items_total", "items"));
     }

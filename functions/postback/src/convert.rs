@@ -275,7 +275,7 @@ impl<'a> Order<'a> {
             .filter(|(candidate, _)| candidate.affiliate == affiliate)
             .filter_map(|(candidate, _)| evidence.visit(candidate)?.record.country.clone())
             .last();
-        let lines: Vec<Line<'_>> = self.value.items.iter().map(line).collect();
+        let lines: Vec<Line<'_>> = self.value.items.iter().map(Item::line).collect();
         let order = reckoning::Order {
             terms: self.terms(),
             goal: &self.goal.name,
@@ -349,7 +349,7 @@ impl<'a> Order<'a> {
             recorded_at: self.now,
             credits: Vec::new(),
             split: Vec::new(),
-            basket: items.iter().map(basket_line).collect(),
+            basket: items.iter().map(BasketLine::of).collect(),
             refunded: 0,
             ver: 1,
             facts: json!({
@@ -451,24 +451,6 @@ fn refusal_of(decision: &Decision) -> Option<Refusal> {
             let any_own = decision.candidates.iter().any(is_own);
             any_own.then_some(Refusal::SelfReferral)
         }
-    }
-}
-
-fn basket_line(item: &Item) -> BasketLine {
-    BasketLine {
-        sku: item.sku.clone(),
-        category: item.category.clone(),
-        amount: item.amount.minor(),
-        taken: 0,
-        earned: Vec::new(),
-    }
-}
-
-fn line(item: &Item) -> Line<'_> {
-    Line {
-        sku: &item.sku,
-        category: item.category.as_deref(),
-        amount: item.amount,
     }
 }
 

@@ -1,7 +1,8 @@
 //! An order's lines as they are kept: each can be taken back at its own rate.
 
-use crate::commission::Commission;
-use crate::money::{Money, Rounding};
+use super::Item;
+use crate::commission::{Commission, Line};
+use crate::money::{Currency, Money, Rounding};
 
 /// One line of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,30 @@ pub struct BasketLine {
     pub taken: i64,
     /// What each credit earned by it, in minor units; empty while nobody is credited.
     pub earned: Vec<i64>,
+}
+
+impl BasketLine {
+    /// A line as it comes: nothing earned, nothing taken back.
+    #[must_use]
+    pub fn of(item: &Item) -> Self {
+        Self {
+            sku: item.sku.clone(),
+            category: item.category.clone(),
+            amount: item.amount.minor(),
+            taken: 0,
+            earned: Vec::new(),
+        }
+    }
+
+    /// What commission is reckoned on.
+    #[must_use]
+    pub fn line(&self, currency: Currency) -> Line<'_> {
+        Line {
+            sku: &self.sku,
+            category: self.category.as_deref(),
+            amount: Money::new(self.amount, currency),
+        }
+    }
 }
 
 /// Why lines cannot be taken back: a business answer.
@@ -103,7 +128,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::money::Currency;
 
     fn line(sku: &str, amount: i64, earned: i64) -> BasketLine {
         BasketLine {

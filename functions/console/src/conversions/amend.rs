@@ -6,7 +6,7 @@ use serde_json::json;
 use shared::app::{App, unavailable};
 use shared::commission::{Commission, NoCommission};
 use shared::conversion::{
-    BasketLine, Conversion, Status, digest, earned_by_line, is_order_id, take,
+    BasketLine, Conversion, Item, Status, digest, earned_by_line, is_order_id, take,
 };
 use shared::http_types::{Fields, Problem, Request, Response, is_note};
 use shared::money::Money;
@@ -18,12 +18,6 @@ use super::frozen::whole_of;
 use super::{shown, visible};
 
 const RACES_MOST: u32 = 8;
-
-struct Item {
-    sku: String,
-    category: Option<String>,
-    amount: Money,
-}
 
 /// `POST /api/v1/conversions/{id}/amend`
 pub async fn amend(
@@ -141,25 +135,11 @@ impl Wanted {
 
 /// The order's lines, whose exact sum the amount must be.
 fn items(fields: &mut Fields, seen: &Conversion, amount: Money) -> Result<Vec<Item>, Problem> {
-    let mut items = Vec::new();
-    let mut sum = Money::zero(seen.currency);
-    for mut item in fields.objects("items")?.unwrap_or_default() {
-        let sku = item.required("sku")?;
-        let category = item.text("category")?;
-        item.whole("quantity")?;
-        let amount = item.parsed_required("amount", "amount_invalid", |text| {
-            Money::parse(text, seen.currency)
-        })?;
-        item.finish()?;
-        sum = sum
-            .checked_add(amount)
-            .ok_or_else(|| Problem::invalid("items_total", "items"))?;
-        items.push(Item {
-            sku,
-            category,
-            amount,
-        });
-    }
+    let items = fields.objects("items")?.unwrap_or_default().into_iter();
+    let items = items.map(|item| Item::read(item, seen.currency));
+    let items: Vec<Item> = items.collect::<Result<_, _>>()?;
+    let sum = Item::total(&items, seen.currency)
+        .ok_or_else(|| Problem::invalid("items_total", "items"))?;
     if !items.is_empty() && sum != amount {
         return Err(Problem::invalid("items_total", "items"));
     }
@@ -235,16 +215,7 @@ async fn rated(
 
 /// The order's new lines, with what was taken back of the old ones by name.
 fn amended_basket(seen: &Conversion, items: &[Item]) -> Result<Vec<BasketLine>, Problem> {
-    let mut basket: Vec<BasketLine> = items
-        .iter()
-        .map(|item| BasketLine {
-            sku: item.sku.clone(),
-            category: item.category.clone(),
-            amount: item.amount.minor(),
-            taken: 0,
-            earned: Vec::new(),
-        })
-        .collect();
+    let mut basket: Vec<BasketLine> = items.iter().map(BasketLine::of).collect();
     for line in seen.basket.iter().filter(|line| line.taken > 0) {
         take(&mut basket, &line.sku, line.taken)
             .map_err(|_| Problem::invalid("amend_below_reversed", "items"))?;

@@ -68,31 +68,14 @@ pub async fn decide(app: &App, request: &Request, caller: &Caller) -> Result<Res
         program,
         is_dry,
     };
-    let mut body = String::new();
-    let mut all_did = true;
-    for (index, line) in lines.into_iter().enumerate() {
-        let answered = match line {
+    let mut answers = Vec::with_capacity(lines.len());
+    for line in lines {
+        answers.push(match line {
             Ok(line) => bulk.one(line).await,
             Err(problem) => Err(problem),
-        };
-        let (http, mut answer) = match answered {
-            Ok(answer) => (StatusCode::OK, answer),
-            Err(problem) => {
-                all_did = false;
-                (problem.status, problem.to_json())
-            }
-        };
-        answer["line"] = json!(index + 1);
-        answer["http"] = json!(http.as_u16());
-        body.push_str(&answer.to_string());
-        body.push('\n');
+        });
     }
-    let status = if all_did {
-        StatusCode::OK
-    } else {
-        StatusCode::MULTI_STATUS
-    };
-    Ok(Response::bytes(status, "application/x-ndjson", body))
+    Ok(Response::lines(answers))
 }
 
 /// The lines of a CSV (its first line names the columns) or of NDJSON; counted from 1, without the

@@ -153,15 +153,8 @@ async fn credited(
         .ok_or_else(|| Problem::invalid("affiliate_unknown", "affiliate"))?;
     let facts = &base.facts;
     let customer_key = facts["customer_key"].as_str();
-    let lines: Vec<Line<'_>> = base
-        .basket
-        .iter()
-        .map(|line| Line {
-            sku: &line.sku,
-            category: line.category.as_deref(),
-            amount: Money::new(line.amount, base.currency),
-        })
-        .collect();
+    let lines = base.basket.iter().map(|line| line.line(base.currency));
+    let lines: Vec<Line<'_>> = lines.collect();
     let order = Order {
         terms,
         goal: &goal.name,

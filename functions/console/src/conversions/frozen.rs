@@ -15,14 +15,8 @@ pub fn whole_of(
     amount: Option<Money>,
     basket: &[BasketLine],
 ) -> Result<Commission, NoCommission> {
-    let lines: Vec<Line<'_>> = basket
-        .iter()
-        .map(|line| Line {
-            sku: &line.sku,
-            category: line.category.as_deref(),
-            amount: Money::new(line.amount, seen.currency),
-        })
-        .collect();
+    let lines = basket.iter().map(|line| line.line(seen.currency));
+    let lines: Vec<Line<'_>> = lines.collect();
     let mut standings = credit.standings.clone();
     let since = &seen.facts["buyer"]["since"];
     let buyer = match seen.facts["buyer"].is_object() {
