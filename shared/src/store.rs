@@ -16,6 +16,7 @@ mod months;
 mod payouts;
 mod periods;
 mod pockets;
+mod programs;
 mod records;
 mod refusals;
 mod reversals;
@@ -31,6 +32,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::ledger::Pocket;
+use programs::KnownPrograms;
 
 pub use adjustments::{Adjusted, Adjustment};
 pub use amendments::{Amended, Amendment};
@@ -87,6 +89,7 @@ pub struct Store {
     tables: Tables,
     /// Pockets that are known to be noted.
     noted: Arc<Mutex<HashSet<Pocket>>>,
+    programs: KnownPrograms,
 }
 
 impl Store {
@@ -96,6 +99,7 @@ impl Store {
             client,
             tables,
             noted: Arc::default(),
+            programs: KnownPrograms::default(),
         }
     }
 
@@ -106,11 +110,21 @@ impl Store {
 
     /// One item of the core table, as it is now.
     async fn read(&self, key: &Key) -> Result<Option<Row>, StoreError> {
+        self.read_item(key, None).await
+    }
+
+    /// Some attributes of one item, separated by commas.
+    async fn read_parts(&self, key: &Key, parts: &str) -> Result<Option<Row>, StoreError> {
+        self.read_item(key, Some(parts.to_owned())).await
+    }
+
+    async fn read_item(&self, key: &Key, parts: Option<String>) -> Result<Option<Row>, StoreError> {
         let answer = self
             .client
             .get_item()
             .table_name(&self.tables.core)
             .set_key(Some(key.attributes()))
+            .set_projection_expression(parts)
             .consistent_read(true)
             .send()
             .await?;
@@ -125,6 +139,29 @@ impl Store {
         from: &str,
         to: &str,
     ) -> Result<Vec<Row>, StoreError> {
+        self.query_between(table, pk, [from, to], None).await
+    }
+
+    /// As [`Store::read_between`], in the core table, some attributes of each.
+    async fn read_parts_between(
+        &self,
+        pk: &str,
+        from: &str,
+        to: &str,
+        parts: &str,
+    ) -> Result<Vec<Row>, StoreError> {
+        let table = &self.tables.core;
+        let parts = Some(parts.to_owned());
+        self.query_between(table, pk, [from, to], parts).await
+    }
+
+    async fn query_between(
+        &self,
+        table: &str,
+        pk: &str,
+        [from, to]: [&str; 2],
+        parts: Option<String>,
+    ) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
         let mut start: Option<HashMap<String, AttributeValue>> = None;
         loop {
@@ -136,6 +173,7 @@ impl Store {
                 .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
                 .expression_attribute_values(":from", AttributeValue::S(from.to_owned()))
                 .expression_attribute_values(":to", AttributeValue::S(to.to_owned()))
+                .set_projection_expression(parts.clone())
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
                 .send()

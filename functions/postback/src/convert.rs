@@ -1,5 +1,7 @@
 //! A result: read, attributed, reckoned and recorded once.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
@@ -56,7 +58,7 @@ pub async fn convert(
     };
     let program = app
         .store
-        .record_at::<Program>(program_id.as_str(), claim.at)
+        .program_at(&program_id, claim.at)
         .await
         .map_err(unavailable)?
         .filter(|program| program.record.merchant == sender.merchant.id);
@@ -117,7 +119,7 @@ struct Order<'a> {
     sender: &'a Sender,
     claim: &'a Claim,
     named: Option<&'a Named>,
-    program: &'a Versioned<Program>,
+    program: &'a Versioned<Arc<Program>>,
     goal: &'a Goal,
     value: OrderValue,
     is_test: bool,
@@ -130,10 +132,10 @@ impl<'a> Order<'a> {
         sender: &'a Sender,
         claim: &'a mut Claim,
         named: Option<&'a Named>,
-        program: &'a Versioned<Program>,
+        program: &'a Versioned<Arc<Program>>,
         now: Timestamp,
     ) -> Result<Self, Problem> {
-        let terms = &program.record;
+        let terms: &Program = &program.record;
         let goal = terms
             .goal(&claim.goal)
             .ok_or_else(|| Problem::invalid("goal_unknown", "goal"))?;

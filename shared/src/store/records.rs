@@ -70,11 +70,11 @@ impl Audit {
     }
 }
 
-fn current<R: Record>(id: &str) -> Key {
+pub(super) fn current<R: Record>(id: &str) -> Key {
     Key::new(format!("{}#{}", R::KIND, escaped(id)), "CUR")
 }
 
-fn version_key<R: Record>(id: &str, version: u64) -> Key {
+pub(super) fn version_key<R: Record>(id: &str, version: u64) -> Key {
     Key::new(current::<R>(id).pk, format!("V#{version:09}"))
 }
 
@@ -137,7 +137,7 @@ fn version_row<R: Record>(versioned: &Versioned<R>) -> Row {
         .json("doc", &versioned.record.to_json())
 }
 
-fn read<R: Record>(row: &Row) -> Result<Versioned<R>, Damaged> {
+pub(super) fn read<R: Record>(row: &Row) -> Result<Versioned<R>, Damaged> {
     let doc = row.get_json("doc")?;
     let record = row.parsed("doc", |_| R::parse(&doc))?;
     Ok(Versioned {

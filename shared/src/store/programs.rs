@@ -1,0 +1,101 @@
+//! Programs as they were at an instant: a version never changes, so each is read and parsed once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+
+use super::records::{current, read, version_key};
+use super::{Damaged, Row, Store, StoreError, Versioned};
+use crate::ids::ProgramId;
+use crate::setup::Program;
+
+/// What a warm function knows by heart; one that has seen so many versions starts over.
+const VERSIONS_MOST: usize = 1_000;
+
+/// Versions by program and number. Clones share what they know.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownPrograms(Arc<Mutex<HashMap<(ProgramId, u64), Arc<Program>>>>);
+
+impl KnownPrograms {
+    fn get(&self, id: &ProgramId, version: u64) -> Option<Arc<Program>> {
+        let known = self.0.lock().expect("nobody panics while holding it");
+        known.get(&(id.clone(), version)).cloned()
+    }
+
+    fn keep(&self, id: &ProgramId, version: u64, program: &Arc<Program>) {
+        let mut known = self.0.lock().expect("nobody panics while holding it");
+        if known.len() >= VERSIONS_MOST {
+            known.clear();
+        }
+        known.insert((id.clone(), version), Arc::clone(program));
+    }
+}
+
+/// A version without what it says.
+type Head = Versioned<()>;
+
+/// All of a version but its document, which may hold hundreds of rules.
+const HEAD: &str = "ver, made_at, since";
+
+fn head(row: &Row) -> Result<Head, Damaged> {
+    Ok(Head {
+        record: (),
+        version: row.get_number("ver")?.unsigned_abs(),
+        made_at: row.get_instant("made_at")?,
+        since: row.get_instant("since")?,
+    })
+}
+
+impl Store {
+    /// The version of a program that was in force at an instant; the first one for an instant
+    /// before it. Which one that is, is asked of the table each time: a change is in force at once.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn program_at(
+        &self,
+        id: &ProgramId,
+        at: Timestamp,
+    ) -> Result<Option<Versioned<Arc<Program>>>, StoreError> {
+        let key = current::<Program>(id.as_str());
+        let Some(row) = self.read_parts(&key, HEAD).await? else {
+            return Ok(None);
+        };
+        let mut found = head(&row)?;
+        if at < found.since && found.version != 1 {
+            let mut is_first = true;
+            for row in self.read_parts_between(&key.pk, "V#", "V#~", HEAD).await? {
+                let earlier = head(&row)?;
+                if is_first || earlier.since <= at {
+                    found = earlier;
+                }
+                is_first = false;
+            }
+        }
+        let record = self.program_of(id, found.version).await?;
+        Ok(record.map(|record| Versioned {
+            record,
+            version: found.version,
+            made_at: found.made_at,
+            since: found.since,
+        }))
+    }
+
+    async fn program_of(
+        &self,
+        id: &ProgramId,
+        version: u64,
+    ) -> Result<Option<Arc<Program>>, StoreError> {
+        if let Some(known) = self.programs.get(id, version) {
+            return Ok(Some(known));
+        }
+        let key = version_key::<Program>(id.as_str(), version);
+        let Some(row) = self.read(&key).await? else {
+            return Ok(None);
+        };
+        let program = Arc::new(read::<Program>(&row)?.record);
+        self.programs.keep(id, version, &program);
+        Ok(Some(program))
+    }
+}
