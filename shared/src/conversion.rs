@@ -127,15 +127,34 @@ pub struct Item {
     pub amount: Money,
 }
 
+/// As many lines as an order may have: with all that explains them it is one item of a table that
+/// takes 400 KB.
+pub const ITEMS_MOST: usize = 200;
+
+/// Whether a text can name an article or its category: 1 to 128 bytes, none a control character.
+#[must_use]
+pub fn is_sku(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
 impl Item {
-    /// Reads one: `sku`, `category?`, `quantity?` and `amount`.
+    /// Reads an order's lines, each with `sku`, `category?`, `quantity?` and `amount`.
     ///
     /// # Errors
-    /// The first member that cannot be taken.
-    pub fn read(mut fields: Fields, currency: Currency) -> Result<Self, Invalid> {
+    /// The first member that cannot be taken; `too_many`.
+    pub fn read_all(list: Vec<Fields>, currency: Currency) -> Result<Vec<Self>, Invalid> {
+        if list.len() > ITEMS_MOST {
+            return Err(Invalid::new("items", "too_many"));
+        }
+        let items = list.into_iter().map(|item| Self::read(item, currency));
+        items.collect()
+    }
+
+    fn read(mut fields: Fields, currency: Currency) -> Result<Self, Invalid> {
+        let name = |text: &str| is_sku(text).then(|| text.to_owned()).ok_or(());
         let item = Self {
-            sku: fields.required("sku")?,
-            category: fields.text("category")?,
+            sku: fields.parsed_required("sku", "text_invalid", name)?,
+            category: fields.parsed("category", "text_invalid", name)?,
             quantity: fields.whole("quantity")?.unwrap_or(1),
             amount: fields.parsed_required("amount", "amount_invalid", |text| {
                 Money::parse(text, currency)
@@ -206,6 +225,9 @@ pub struct Conversion {
     pub split: Vec<(usize, u64)>,
     /// The order's lines, if it came with any.
     pub basket: Vec<BasketLine>,
+    /// The day whose run approves it, unless somebody decides before; none: it waits for a person,
+    /// or does not wait.
+    pub approves_on: Option<Date>,
     /// Of the amount, in minor units; of an order without one, 1 of 1.
     pub refunded: i64,
     pub ver: i64,

@@ -111,7 +111,8 @@ table! {
     ReadEnrolments      seen_by ReadEnrolments:       all        own      own;
     /// An affiliate asks to come in, as the program's `join` has it.
     CreateEnrolments    seen_by ReadEnrolments:       no         own      own;
-    ChangeEnrolments    seen_by ReadEnrolments:       no         own      no;
+    /// An affiliate agrees to newer terms.
+    ChangeEnrolments    seen_by ReadEnrolments:       no         own      own;
     ReadLinks           seen_by ReadLinks:            all        own      own;
     WriteLinks          seen_by ReadLinks:            no         own      own;
     ReadCoupons         seen_by ReadCoupons:          all        own      own;
@@ -306,7 +307,7 @@ mod tests {
             ChangeAffiliates      ++    33    34    +4
             ReadEnrolments        ++    ++    +4    +4
             CreateEnrolments      ++    33    +4    +4
-            ChangeEnrolments      ++    33    +4    34
+            ChangeEnrolments      ++    33    +4    +4
             ReadLinks             ++    ++    +4    +4
             WriteLinks            ++    33    +4    +4
             ReadCoupons           ++    ++    +4    +4

@@ -2,8 +2,10 @@
 
 mod adjustments;
 mod amendments;
+mod approvals;
 mod booking;
 mod caps;
+mod click_caps;
 mod clicks;
 mod conversion_rows;
 mod conversions;
@@ -36,6 +38,7 @@ use programs::KnownPrograms;
 
 pub use adjustments::{Adjusted, Adjustment};
 pub use amendments::{Amended, Amendment};
+pub use approvals::DueApproval;
 pub use booking::Entry;
 pub use clicks::{ClickRecord, Visit};
 pub use conversions::{ConversionsOf, Moved};
@@ -47,7 +50,7 @@ pub use payouts::{MovedPayout, Payout, PayoutsOf, Step};
 pub use periods::{Period, Stage};
 pub use records::{Audit, Created, Replaced, Versioned};
 pub use refusals::{Refused, Refusing};
-pub use reversals::{Reversal, Reversed, Waiting};
+pub use reversals::{ListedReversal, Reversal, Reversed, Waiting};
 pub use runs::{Begun, Bucket, Outcome as SettleOutcome, State as BucketState};
 pub use schema::{CORE_INDEXES, Damaged, Key, Row};
 

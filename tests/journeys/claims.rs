@@ -3,38 +3,9 @@
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
-use tests::{Answer, World, answer};
+use tests::{Answer, Person, World};
 
 const START: &str = "2026-07-01T10:00:00Z";
-
-/// Somebody with a key of their own.
-struct Person<'a> {
-    world: &'a World,
-    bearer: String,
-}
-
-impl<'a> Person<'a> {
-    async fn new(world: &'a World, key: Value) -> Self {
-        let key = world.made("keys", key).await;
-        let bearer = format!("Bearer {}", key["key"].as_str().unwrap());
-        Self { world, bearer }
-    }
-
-    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        let headers = [("authorization", self.bearer.as_str())];
-        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
-        let path = format!("/api/v1/{path}");
-        answer(&self.world.send(method, &path, &headers, body).await)
-    }
-
-    async fn post(&self, path: &str, body: Value) -> Answer {
-        self.send(Method::POST, path, Some(body)).await
-    }
-
-    async fn get(&self, path: &str) -> Answer {
-        self.send(Method::GET, path, None).await
-    }
-}
 
 fn brief(answer: &Answer) -> (u16, &str) {
     let word = answer.body["status"]

@@ -208,3 +208,61 @@ async fn visitors_are_led_by_country_device_and_language_while_the_link_is_open(
         assert_eq!(visit(now, Some("DE"), BROWSER, "de").await.0, 404, "{now}");
     }
 }
+
+#[tokio::test]
+async fn a_link_takes_as_many_clicks_as_it_may_and_then_leads_to_the_fallback() {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    let fallback = json!({"fallback": "https://shop.example/full"});
+    let changed = world.patch("programs/shoes", 1, fallback).await;
+    assert_eq!(changed.status, 200);
+    let cap = json!({
+        "slug": "anna-few", "program": "shoes", "affiliate": "anna",
+        "click_cap": {"count": 2, "period": "day"},
+    });
+    world.made("links", cap).await;
+    let leads_to = async |path: &str, agent: &str| {
+        let response = world.visit(path, agent).await;
+        let location = response.headers[header::LOCATION].to_str().unwrap();
+        let (path, _) = location.split_once('?').unwrap();
+        path.trim_start_matches("https://shop.example/").to_owned()
+    };
+    // Neither a robot nor a test counts.
+    for (path, agent) in [
+        ("anna-few", "curl/8.14.1"),
+        ("anna-few?test=1", BROWSER),
+        ("anna-few", BROWSER),
+        ("anna-few", BROWSER),
+    ] {
+        assert_eq!(leads_to(path, agent).await, "", "{path} {agent}");
+    }
+    let good = world.click("anna-shoes").await;
+    let late = world.click("anna-few").await;
+    assert_eq!(leads_to("anna-few", BROWSER).await, "full");
+    for (click, word) in [(&late, "program_paused"), (&good, "created")] {
+        let sale = json!({"click_id": click, "order_id": "A-1", "amount": "10"});
+        let answer = world.postback(sale).await.body;
+        let found = answer["result"].as_str().or(answer["code"].as_str());
+        assert_eq!(found, Some(word));
+    }
+    // The next day, and while the count cannot be had, it leads on.
+    world.turn_to("2026-07-02T00:00:00Z").await;
+    for _ in 0..2 {
+        assert_eq!(leads_to("anna-few", BROWSER).await, "");
+    }
+    assert_eq!(leads_to("anna-few", BROWSER).await, "full");
+}
+
+#[tokio::test]
+async fn a_program_leads_on_between_its_dates_and_honours_the_clicks_of_that_time() {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    let dates = json!({"starts_at": "2026-07-01T11:00:00Z", "ends_at": "2026-07-01T12:00:00Z"});
+    assert_eq!(world.patch("programs/shoes", 1, dates).await.status, 200);
+    let visit = async || world.visit("anna-shoes", BROWSER).await.status.as_u16();
+    assert_eq!(visit().await, 404);
+    world.turn_to("2026-07-01T11:00:00Z").await;
+    let click = world.click("anna-shoes").await;
+    world.turn_to("2026-07-01T12:00:00Z").await;
+    assert_eq!(visit().await, 404);
+    let sale = json!({"click_id": click, "order_id": "A-1", "amount": "10"});
+    assert_eq!(world.postback(sale).await.body["result"], "created");
+}

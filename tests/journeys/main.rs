@@ -10,6 +10,7 @@ mod cut;
 mod deadline;
 mod finance;
 mod generated;
+mod lifecycle;
 mod links;
 mod marks;
 mod money;

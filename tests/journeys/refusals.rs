@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::Method;
-use serde_json::json;
-use tests::{World, answer, click_id};
+use serde_json::{Value, json};
+use tests::{BROWSER, Person, World, answer, click_id};
 
 const START: &str = "2026-07-01T10:00:00Z";
 
@@ -226,5 +226,327 @@ async fn long_names_are_taken_or_refused_and_never_called_a_failure() {
     for resource in ["merchants", "payouts", "adjustments"] {
         let answer = world.get(&format!("{resource}/{no_goal}")).await;
         assert_eq!(answer.status, 404, "{resource}");
+    }
+}
+
+/// One way to be refused: what the program says besides, what is wrong with a sale of 10.00 that
+/// names a good click, and what makes it right.
+struct Case {
+    code: &'static str,
+    terms: Value,
+    wrong: Value,
+    right: Value,
+    /// What it earns then.
+    earns: &'static str,
+    /// Whether it can be told whose affiliate's click it was.
+    is_known: bool,
+}
+
+impl Case {
+    fn new(code: &'static str, terms: Value, wrong: Value, right: Value) -> Self {
+        Self {
+            code,
+            terms,
+            wrong,
+            right,
+            earns: "1.00",
+            is_known: true,
+        }
+    }
+}
+
+fn with(sale: &Value, changes: &Value) -> Value {
+    let mut sale = sale.clone();
+    for (name, value) in changes.as_object().unwrap() {
+        sale[name] = value.clone();
+    }
+    sale
+}
+
+/// What the list of refusals says to somebody.
+fn listed(answer: &tests::Answer) -> Vec<String> {
+    let items = answer.body["items"].as_array().unwrap().iter();
+    items
+        .map(|item| {
+            format!(
+                "{} {} {} times for {}",
+                item["order_id"].as_str().unwrap(),
+                item["code"].as_str().unwrap(),
+                item["times"],
+                item["affiliate"].as_str().unwrap_or("nobody")
+            )
+        })
+        .collect()
+}
+
+async fn refused_then_credited(case: &Case, clicks: impl AsyncFn(&World) -> [String; 2]) {
+    let code = case.code;
+    let world = World::with_shop(START).await;
+    let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    let changed = world.patch("programs/shoes", 1, case.terms.clone()).await;
+    assert_eq!(changed.status, 200, "{code}: {changed:?}");
+    let [bad, good] = clicks(&world).await;
+    let sale = json!({"order_id": "A-1", "amount": "10"});
+    let wrong = with(&with(&sale, &json!({"click_id": bad})), &case.wrong);
+    let right = with(&with(&sale, &json!({"click_id": good})), &case.right);
+
+    // The merchant's server is told what is wrong, each time, and nothing of what it sent.
+    for _ in 0..2 {
+        let answer = world.postback(wrong.clone()).await;
+        assert_eq!(
+            (answer.status, answer.body["code"].as_str()),
+            (422, Some(code)),
+            "{answer:?}"
+        );
+        assert!(!answer.body.to_string().contains(&bad), "{code}");
+    }
+    // Both sides see it, counted once; nobody else does.
+    let anna = Person::affiliate(&world, "anna").await;
+    let shop = Person::merchant(&world, "shop").await;
+    let bob = Person::affiliate(&world, "bob").await;
+    let whose = if case.is_known { "anna" } else { "nobody" };
+    let seen = vec![format!("A-1 {code} 2 times for {whose}")];
+    assert_eq!(listed(&shop.get("refusals").await), seen);
+    let own = if case.is_known { seen } else { Vec::new() };
+    assert_eq!(listed(&anna.get("refusals").await), own, "{code}");
+    assert!(listed(&bob.get("refusals").await).is_empty(), "{code}");
+    let none = world.get("conversions").await.body;
+    assert_eq!(none["items"], json!([]), "{code}");
+
+    // The corrected claim takes the order as if nothing had been.
+    let credited = world.postback(right.clone()).await.body;
+    assert_eq!(
+        (
+            &credited["result"],
+            &credited["commissions"][0]["affiliate"],
+            &credited["commissions"][0]["amount"]
+        ),
+        (&json!("created"), &json!("anna"), &json!(case.earns)),
+        "{code}: {credited}"
+    );
+    let again = world.postback(right).await.body;
+    assert_eq!(again["result"], "recorded_before", "{code}");
+    let balance = anna.get("affiliates/anna/balances").await.body;
+    assert_eq!(balance["items"][0]["earned"], case.earns, "{code}");
+}
+
+#[tokio::test]
+async fn every_refusal_is_seen_by_both_sides_and_gives_way_to_the_corrected_claim() {
+    let none = || json!({});
+    let basket = |skus: &[&str]| {
+        let items: Vec<Value> = skus
+            .iter()
+            .map(|sku| json!({"sku": sku, "amount": "10"}))
+            .collect();
+        json!({"items": items, "amount": ""})
+    };
+    let only_socks =
+        json!({"commission": [{"type": "percent", "percent": "10", "when": {"sku": "SOCKS"}}]});
+    let ends = json!({"commission": [{"type": "percent", "percent": "10", "recurring": {"max_count": 1}}]});
+    let cap = json!({"caps": [{"amount": "0.99"}]});
+    let cases = [
+        Case::new(
+            "currency_mismatch",
+            none(),
+            json!({"currency": "USD"}),
+            none(),
+        ),
+        Case::new("amount_required", none(), json!({"amount": ""}), none()),
+        Case::new(
+            "self_referral",
+            none(),
+            json!({"customer_id": "anna@example.com"}),
+            json!({"customer_id": "c-1"}),
+        ),
+        Case::new("no_rule", only_socks, basket(&["HAT"]), basket(&["SOCKS"])),
+        Case::new(
+            "customer_id_required",
+            ends,
+            none(),
+            json!({"customer_id": "c-1"}),
+        ),
+        Case {
+            earns: "0.99",
+            ..Case::new("cap_reached", cap, none(), json!({"amount": "9.90"}))
+        },
+        Case::new(
+            "program_mismatch",
+            none(),
+            json!({"program": "hats"}),
+            json!({"program": "shoes"}),
+        ),
+        Case::new(
+            "window_closed",
+            json!({"min_conversion_seconds": 60}),
+            json!({"occurred_at": "2026-05-01T10:00:00Z"}),
+            json!({"occurred_at": "2026-07-01T10:02:00Z"}),
+        ),
+    ];
+    for case in &cases {
+        refused_then_credited(case, async |world| {
+            let click = world.click("anna-shoes").await;
+            [click.clone(), click]
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_click_that_cannot_earn_gives_way_to_one_that_can() {
+    let none = || json!({});
+    let case = |code| Case::new(code, none(), none(), none());
+    refused_then_credited(&case("invalid_traffic"), async |world| {
+        let robot = click_id(&world.visit("anna-shoes", "curl/8.14.1").await);
+        [robot, world.click("anna-shoes").await]
+    })
+    .await;
+
+    let fallback = json!({"fallback": "https://shop.example/closed"});
+    let paused = Case::new("program_paused", fallback, none(), none());
+    refused_then_credited(&paused, async |world| {
+        let status = async |version: u32, status: &str| {
+            let change = json!({"status": status});
+            let changed = world.patch("programs/shoes", version, change).await;
+            assert_eq!(changed.status, 200, "{changed:?}");
+        };
+        status(2, "paused").await;
+        let closed = world.click("anna-shoes").await;
+        status(3, "active").await;
+        [closed, world.click("anna-shoes").await]
+    })
+    .await;
+
+    let forged = Case {
+        is_known: false,
+        ..case("click_forged")
+    };
+    refused_then_credited(&forged, async |world| {
+        let good = world.click("anna-shoes").await;
+        let mut bad = good.clone();
+        bad.replace_range(40..41, if &good[40..41] == "A" { "B" } else { "A" });
+        [bad, good]
+    })
+    .await;
+
+    // A real click, but of another merchant's: neither it nor its affiliate is told of.
+    let foreign = Case {
+        is_known: false,
+        ..case("click_unknown")
+    };
+    refused_then_credited(&foreign, async |world| {
+        let other = json!({"id": "other", "name": "Other"});
+        assert_eq!(world.post("merchants", other).await.status, 201);
+        world
+            .made(
+                "programs",
+                json!({
+                    "id": "hats", "merchant": "other", "name": "Hats", "currency": "EUR",
+                    "destination": "https://hats.example/", "status": "active", "override": "a test",
+                    "commission": [{"type": "percent", "percent": "10"}],
+                }),
+            )
+            .await;
+        let link = json!({"slug": "anna-hats", "program": "hats", "affiliate": "anna"});
+        world.made("links", link).await;
+        [
+            world.click("anna-hats").await,
+            world.click("anna-shoes").await,
+        ]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refund_of_more_than_its_sale_is_seen_by_both_sides_and_gives_way_to_the_right_one() {
+    let world = World::with_shop(START).await;
+    let click = world.click("anna-shoes").await;
+    let refund =
+        |id: &str, amount: &str| json!({"order_id": "A-1", "reversal_id": id, "amount": amount});
+    let early = world.reversal(refund("r-1", "20")).await;
+    assert_eq!(early.body["code"], "order_unknown");
+    let sale = json!({"click_id": click, "order_id": "A-1", "amount": "10"});
+    check(&world, sale, (200, "created")).await;
+    let seen = ["A-1 reversal_exceeds 1 times for anna"];
+    let (shop, anna) = (
+        Person::merchant(&world, "shop").await,
+        Person::affiliate(&world, "anna").await,
+    );
+    assert_eq!(listed(&shop.get("refusals").await), seen);
+    assert_eq!(listed(&anna.get("refusals").await), seen);
+    assert_eq!(world.balance("anna").await["reversed"], "0.00");
+    let right = world.reversal(refund("r-2", "10")).await;
+    assert_eq!(right.body["result"], "created");
+    assert_eq!(world.balance("anna").await["reversed"], "1.00");
+}
+
+#[tokio::test]
+async fn the_largest_order_that_is_taken_can_be_recorded_and_a_larger_one_is_refused() {
+    let world = World::with_shop(START).await;
+    let names: Vec<String> = (0..20).map(|number| format!("a{number:031}")).collect();
+    for name in &names {
+        let affiliate =
+            json!({"id": name, "name": name, "email": "x@example.com", "country": "DE"});
+        world.made("affiliates", affiliate).await;
+        let link = json!({"slug": name, "program": "shoes", "affiliate": name});
+        world.made("links", link).await;
+    }
+    // Every text that is kept is as long as it may be, and twice as long where it is quoted.
+    let long = "\"".repeat(126);
+    let skus: Vec<String> = (0..200)
+        .map(|number| format!("{}{number:02x}", long))
+        .collect();
+    let rules: Vec<Value> = skus
+        .iter()
+        .enumerate()
+        .map(|(place, sku)| {
+            json!({"id": format!("r{place:031}"), "type": "percent", "percent": "12.3456789", "when": {"sku": sku}})
+        })
+        .collect();
+    let terms = json!({"commission": rules, "attribution": {"model": "linear"}});
+    let changed = world.patch("programs/shoes", 1, terms).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    let mut cookie = String::new();
+    let mut click = String::new();
+    for name in &names {
+        let headers = [("user-agent", BROWSER), ("cookie", cookie.as_str())];
+        let path = format!("/r/{name}?sub1={0}&sub2={0}", "s".repeat(64));
+        let visit = world.send(Method::GET, &path, &headers, Bytes::new()).await;
+        click = click_id(&visit);
+        if let Some(set) = visit.headers.get("set-cookie") {
+            let set = set.to_str().unwrap();
+            set.split(';').next().unwrap().clone_into(&mut cookie);
+        }
+    }
+    let sale = |order: &str, lines: usize| {
+        let items: Vec<Value> = skus
+            .iter()
+            .cycle()
+            .take(lines)
+            .map(|sku| json!({"sku": sku, "category": long, "amount": "123456.78"}))
+            .collect();
+        json!({
+            "click_id": click, "order_id": order, "items": items, "coupon": "\"".repeat(128),
+            "meta1": "\"".repeat(256), "meta2": "\"".repeat(256),
+        })
+    };
+    check(&world, sale("A-1", 201), (422, "too_many")).await;
+    let answer = world.postback(sale("A-1", 200)).await;
+    let affiliates = answer.body["commissions"].as_array().map(Vec::len);
+    assert_eq!((answer.status, affiliates), (200, Some(20)), "{answer:?}");
+    let shown = world.get("conversions?order_id=A-1").await.body["items"][0].clone();
+    let path = format!("conversions/{}", shown["id"].as_str().unwrap());
+    let explain = world.get(&path).await.body["explain"].to_string();
+    assert!(explain.contains("more lines -> "), "{explain:.500}");
+
+    // What waits for its sale has the same bounds, and taking all of it back changes every line.
+    let lines: Vec<Value> = skus
+        .iter()
+        .map(|sku| json!({"sku": sku, "amount": "123456.78"}))
+        .collect();
+    for (order, status) in [("A-1", 200), ("A-9", 404)] {
+        let refund = json!({"order_id": order, "reversal_id": "r", "items": lines});
+        let taken = world.reversal(refund).await;
+        assert_eq!(taken.status, status, "{taken:?}");
     }
 }

@@ -15,9 +15,16 @@ async fn every_call_of_every_function_is_written_down() {
     let click_id = world.click("anna-shoes").await;
     let sale = |order: &str| json!({"click_id": click_id, "order_id": order, "amount": "30"});
     assert_eq!(world.postback(sale("A-0")).await.status, 200);
-    let manual = json!({"approval": "manual"});
+    let manual = json!({"approval": "manual", "approve_after": "0d"});
     assert_eq!(world.patch("programs/shoes", 1, manual).await.status, 200);
     let pending = world.postback(sale("A-1")).await.body;
+    // One is decided by the run of its day, the other by hand.
+    assert_eq!(world.postback(sale("A-1b")).await.body["status"], "pending");
+    let few = json!({
+        "slug": "anna-few", "program": "shoes", "affiliate": "anna", "click_cap": {"count": 1},
+    });
+    world.made("links", few).await;
+    world.click("anna-few").await;
     let approve = format!(
         "conversions/{}/approve",
         pending["conversion"].as_str().unwrap()
@@ -25,7 +32,11 @@ async fn every_call_of_every_function_is_written_down() {
     assert_eq!(world.post(&approve, json!({})).await.status, 200);
     assert_eq!(
         world
-            .patch("programs/shoes", 2, json!({"approval": "auto"}))
+            .patch(
+                "programs/shoes",
+                2,
+                json!({"approval": "auto", "approve_after": null})
+            )
             .await
             .status,
         200
@@ -60,7 +71,7 @@ async fn every_call_of_every_function_is_written_down() {
     );
     world.turn_to("2026-08-01T01:00:00Z").await;
     let balance = world.balance("anna").await;
-    assert_eq!(balance["in_payout"], "9.00");
+    assert_eq!(balance["in_payout"], "12.00");
     for list in [
         "merchants",
         "merchants/shop/secrets",

@@ -398,6 +398,49 @@ async fn a_budget_is_never_overshot_however_many_orders_come_at_once() {
 }
 
 #[tokio::test]
+async fn a_budget_is_used_up_to_its_last_cent_whatever_the_orders_sizes() {
+    let world = World::with_shop(START).await;
+    let caps = json!({"caps": [{"amount": "10.00", "count": 9}]});
+    assert_eq!(world.patch("programs/shoes", 1, caps).await.status, 200);
+    let click = world.click("anna-shoes").await;
+    let sale =
+        |order: &str, amount: &str| json!({"click_id": click, "order_id": order, "amount": amount});
+    // No lane of the budget has as much as the first of these by itself.
+    for (order, amount, expected) in [
+        ("A-1", "61", "6.10"),
+        ("A-2", "40", "cap_reached"),
+        ("A-2", "38.90", "3.89"),
+        ("A-3", "0.20", "cap_reached"),
+        ("A-3", "0.10", "0.01"),
+        ("A-4", "0.10", "cap_reached"),
+        ("A-5", "0", "0.00"),
+    ] {
+        assert_eq!(
+            earns(&world, sale(order, amount)).await,
+            expected,
+            "{order}"
+        );
+    }
+    // Of orders too: four were taken, and five are left wherever they come.
+    for order in 0..5 {
+        let order = format!("B-{order}");
+        assert_eq!(earns(&world, sale(&order, "0")).await, "0.00", "{order}");
+    }
+    assert_eq!(earns(&world, sale("B-9", "0")).await, "cap_reached");
+    // Less than was taken leaves nothing, more leaves the difference.
+    for (version, amount, order, expected) in [
+        (2, "5.00", "C-1", "cap_reached"),
+        (3, "10.50", "C-1", "0.50"),
+        (4, "10.50", "C-2", "cap_reached"),
+    ] {
+        let caps = json!({"caps": [{"amount": amount}]});
+        let changed = world.patch("programs/shoes", version, caps).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        assert_eq!(earns(&world, sale(order, "5")).await, expected, "{amount}");
+    }
+}
+
+#[tokio::test]
 async fn budgets_are_kept_for_each_affiliate_and_customer() {
     let world = World::with_shop(START).await;
     let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});

@@ -53,6 +53,7 @@ pub async fn all(people: &People) {
     }
     customers_are_credited_once(people, &orders);
     steps_are_climbed_once(people, &orders);
+    budgets_hold(people, &orders);
     adjusted_once(people, &mut due);
     for affiliate in 0..AFFILIATES {
         affiliate_is_paid(people, affiliate, &due, days).await;
@@ -229,6 +230,8 @@ async fn order_is_credited_once(
         } else {
             answer.status == 409 && code == Some("order_conflict")
         };
+        // Whether there was no room for it is asked once all orders are known.
+        let is_taken = is_taken || program.budget.is_some() && is_over_budget(answer);
         let is_right = match objection {
             Some(objection) => {
                 let is_refused = answer.status == 422 && code == Some(objection);
@@ -326,10 +329,10 @@ async fn order_is_credited_once(
     };
     if program.is_manual {
         let is_right = match status {
-            "approved" => decided("approve"),
+            "approved" => decided("approve") || program.approves_after_a_day && !decided("reject"),
             "rejected" => decided("reject") && !decided("approve"),
             "reversed" => decided("approve") || remaining == 0,
-            "pending" => !decided("approve") && !decided("reject"),
+            "pending" => !program.approves_after_a_day && !decided("approve") && !decided("reject"),
             _ => false,
         };
         if !is_right {
@@ -371,14 +374,18 @@ async fn order_is_credited_once(
     Some(found)
 }
 
-/// The clicks of an order's visitor that could earn it at this instant, were none named.
+/// How long before a click that was heard of the same visit may have been recorded unheard.
+const UNHEARD: i64 = 60_000;
+
+/// The clicks of an order's visitor that could earn it at this instant, were none named. A visit
+/// whose answer nobody heard was recorded all the same, and made again.
 fn journey(people: &People, order: usize, at: i64) -> Vec<Click> {
     let program = &PROGRAMS[people.history.orders[order].program];
     let seen = people.seen.borrow();
     let clicks = seen.clicks.values().flatten();
     clicks
         .filter(|click| click.visitor == order && PROGRAMS[click.program].id == program.id)
-        .filter(|click| click.is_human && (0..=program.window_ms).contains(&(at - click.at)))
+        .filter(|click| click.is_human && (-UNHEARD..=program.window_ms).contains(&(at - click.at)))
         .cloned()
         .collect()
 }
@@ -441,6 +448,44 @@ fn steps_are_climbed_once(people: &People, orders: &BTreeMap<usize, Value>) {
                     "one step",
                     format!("{affiliate}'s orders of {} earned {paid:?}", program.id),
                 );
+            }
+        }
+    }
+}
+
+fn is_over_budget(answer: &tests::Answer) -> bool {
+    answer.status == 422 && answer.body["code"] == "cap_reached"
+}
+
+/// No more is earned than a budget has, and nothing is refused for which it has room.
+fn budgets_hold(people: &People, orders: &BTreeMap<usize, Value>) {
+    for (number, program) in PROGRAMS.iter().enumerate() {
+        let Some(budget) = program.budget else {
+            continue;
+        };
+        let is_theirs = |order: &usize| people.history.orders[*order].program == number;
+        let credits = orders
+            .iter()
+            .filter(|(order, _)| is_theirs(order))
+            .flat_map(|(_, found)| found["commissions"].as_array().into_iter().flatten());
+        let taken: i64 = credits.map(|credit| minor(&credit["amount"])).sum();
+        if taken > budget {
+            people.world.wrong(
+                "budgets",
+                format!("{taken} of a budget of {budget} were earned"),
+            );
+        }
+        let seen = people.seen.borrow();
+        for (order, posts) in seen.posts.iter().filter(|(order, _)| is_theirs(order)) {
+            for posted in posts.iter().filter(|posted| is_over_budget(&posted.answer)) {
+                let amount = people.history.orders[*order].amounts[posted.content];
+                let wanted = model::commissions(program, amount)[0];
+                if taken + wanted <= budget {
+                    people.world.wrong(
+                        "budgets",
+                        format!("o{order}: {wanted} were refused, and {taken} of {budget} taken"),
+                    );
+                }
             }
         }
     }

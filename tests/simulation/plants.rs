@@ -45,10 +45,13 @@ pub enum Plant {
     MonthNotAdded,
     WaitingNotKept,
     StepUncounted,
+    BudgetUnguarded,
+    RoomFromNowhere,
+    DueNotNoted,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 28] = [
+    pub const ALL: [(Self, &'static str); 31] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -149,6 +152,18 @@ impl Plant {
             Self::StepUncounted,
             "two orders of an affiliate may stand on the same step",
         ),
+        (
+            Self::BudgetUnguarded,
+            "a budget's lane takes more than it has",
+        ),
+        (
+            Self::RoomFromNowhere,
+            "a budget's lane gets what no other gives",
+        ),
+        (
+            Self::DueNotNoted,
+            "no run finds the orders that nobody decided",
+        ),
     ];
 
     /// Whether it takes thousands of worlds to meet the hour in which it matters.
@@ -246,6 +261,19 @@ impl Between {
             {
                 return done;
             }
+            Plant::DueNotNoted => {
+                list.retain(|member| !pk(inner(member)).starts_with("DUE#"));
+                return None;
+            }
+            // The lane that gets is the last one.
+            Plant::RoomFromNowhere
+                if list
+                    .iter()
+                    .all(|member| pk(inner(member)).starts_with("Q#")) =>
+            {
+                list.drain(..list.len() - 1);
+                return None;
+            }
             Plant::NoWakeUp => {
                 let is_wake = |member: &Value| {
                     pk(inner(member)).starts_with("B#")
@@ -318,6 +346,7 @@ impl Between {
                     always(to);
                 }
                 Plant::StepUncounted if pk.starts_with("T#") => always(to),
+                Plant::BudgetUnguarded if pk.starts_with("Q#") => always(to),
                 Plant::CreditWithoutVersion
                     if is_conversion && asks_version && function == "postback" =>
                 {

@@ -212,7 +212,7 @@ impl World {
                 Model::LastClick => "last_click",
                 Model::Linear => "linear",
             };
-            let json = json!({
+            let mut json = json!({
                 "attribution": {"model": model},
                 "id": program.id, "merchant": format!("m{}", program.merchant), "name": program.id,
                 "currency": program.currency, "destination": "https://shop.example/",
@@ -221,6 +221,12 @@ impl World {
                 "click_window": program.window, "status": "active", "override": "a world",
                 "commission": [rule],
             });
+            if program.approves_after_a_day {
+                json["approve_after"] = json!("24h");
+            }
+            if let Some(budget) = program.budget {
+                json["caps"] = json!([{"amount": decimal(budget, program.currency)}]);
+            }
             self.made("programs", json).await;
         }
         for (number, terms) in history.terms.iter().enumerate() {

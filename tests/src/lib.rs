@@ -252,6 +252,75 @@ impl World {
     }
 }
 
+/// Somebody with a key of their own.
+pub struct Person<'a> {
+    world: &'a World,
+    /// What its `Authorization` header says.
+    pub bearer: String,
+}
+
+impl<'a> Person<'a> {
+    /// With the key that an admin makes by this request.
+    pub async fn new(world: &'a World, key: Value) -> Self {
+        let key = world.made("keys", key).await;
+        let key = key["key"].as_str().expect("a new key is shown");
+        let bearer = format!("Bearer {key}");
+        Self { world, bearer }
+    }
+
+    /// An affiliate.
+    pub async fn affiliate(world: &'a World, id: &str) -> Self {
+        Self::new(
+            world,
+            json!({"role": "affiliate", "affiliate": id, "person": id}),
+        )
+        .await
+    }
+
+    /// Somebody of a merchant's.
+    pub async fn merchant(world: &'a World, id: &str) -> Self {
+        Self::new(
+            world,
+            json!({"role": "merchant", "merchant": id, "person": id}),
+        )
+        .await
+    }
+
+    /// One request to the API.
+    pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.send_with(method, path, &[], body).await
+    }
+
+    async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        more: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
+        let mut headers = vec![("authorization", self.bearer.as_str())];
+        headers.extend_from_slice(more);
+        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        let path = format!("/api/v1/{path}");
+        answer(&self.world.send(method, &path, &headers, body).await)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, version: u32, body: Value) -> Answer {
+        let etag = format!("\"{version}\"");
+        let headers = [("if-match", etag.as_str())];
+        self.send_with(Method::PATCH, path, &headers, Some(body))
+            .await
+    }
+}
+
 /// The status and the JSON of an answer.
 #[must_use]
 pub fn answer(response: &Response) -> Answer {

@@ -108,6 +108,37 @@ pub async fn refusals(app: &App, request: &Request, caller: &Caller) -> Result<R
     Ok(Response::list(&items, next.as_ref()))
 }
 
+/// `GET /api/v1/reversals`: what was taken back of orders, and why: chargebacks among them.
+pub async fn reversals(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
+    let wanted = Wanted::of_reversals(app, request, caller).await?;
+    let (reversals, next) = wanted.reversals(app).await?;
+    let own = |part: &&Value| {
+        caller
+            .affiliate()
+            .is_none_or(|own| part["affiliate"] == own.as_str())
+    };
+    let items: Vec<Value> = reversals
+        .iter()
+        .map(|reversal| {
+            let reversed = reversal.reversed.as_array().into_iter().flatten();
+            json!({
+                "conversion": reversal.order.conversion_id(),
+                "merchant": reversal.order.merchant.as_str(),
+                "program": reversal.program.as_str(),
+                "order_id": reversal.order.order_id,
+                "goal": reversal.order.goal,
+                "reversal_id": reversal.id,
+                "reason": reversal.reason,
+                "amount": reversal.amount.map(|amount| amount.to_string()),
+                "currency": reversal.currency.code(),
+                "reversed": reversed.filter(own).collect::<Vec<_>>(),
+                "recorded_at": reversal.recorded_at.to_string(),
+            })
+        })
+        .collect();
+    Ok(Response::list(&items, next.as_ref()))
+}
+
 async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
     let wanted = Wanted::read(app, request, caller).await?;
     let (conversions, next) = wanted.conversions(app).await?;
@@ -158,6 +189,7 @@ fn shown(conversion: &Conversion, caller: &Caller) -> Value {
         "remaining": conversion.remaining().map(|amount| amount.to_string()),
         "occurred_at": conversion.occurred_at.to_string(),
         "recorded_at": conversion.recorded_at.to_string(),
+        "approves_on": conversion.approves_on.map(|day| day.to_string()),
         "commissions": commissions,
         "click": click,
         "meta": meta,

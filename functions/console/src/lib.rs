@@ -58,6 +58,10 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
             request.only(Method::GET, "GET")?;
             conversions::refusals(app, request, &caller).await
         }
+        ["reversals"] => {
+            request.only(Method::GET, "GET")?;
+            conversions::reversals(app, request, &caller).await
+        }
         ["keys", rest @ ..] => keys::serve(app, request, &caller, rest).await,
         _ => Err(Problem::not_found()),
     }

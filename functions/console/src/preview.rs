@@ -46,9 +46,7 @@ pub async fn preview(
         .goal(&goal)
         .ok_or_else(|| Problem::invalid("goal_unknown", "goal"))?;
     let amount = fields.parsed("amount", "amount_invalid", money)?;
-    let items = fields.objects("items")?.unwrap_or_default().into_iter();
-    let items = items.map(|item| Item::read(item, terms.currency));
-    let items: Vec<Item> = items.collect::<Result<_, _>>()?;
+    let items = Item::read_all(fields.objects("items")?.unwrap_or_default(), terms.currency)?;
     let customer = fields.parsed("customer", "customer_invalid", |text| {
         Customer::parse(text).ok_or(())
     })?;

@@ -55,6 +55,16 @@ pub trait Resource: Record {
         Ok(())
     }
 
+    /// What a new one says of the world it is made in, where its sender leaves that out.
+    async fn completed(self, _app: &App) -> Result<Self, Problem> {
+        Ok(self)
+    }
+
+    /// Whether what is asked for is what was made first.
+    fn repeats(&self, first: &Self) -> bool {
+        self.to_json() == first.to_json()
+    }
+
     /// What is made with it; what it answers is shown once, beside the record.
     async fn made(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<Value, Problem> {
         self.made_again(app, now, caller).await?;
@@ -110,6 +120,15 @@ async fn enrolment(
     Ok(found.map_err(unavailable)?.map(|found| found.record))
 }
 
+/// The version of a program's terms that is in force.
+async fn terms_version(app: &App, program: &ProgramId) -> Result<u64, Problem> {
+    let found = app.store.record::<Program>(program.as_str()).await;
+    let found = found.map_err(unavailable)?;
+    found
+        .map(|found| found.version)
+        .ok_or_else(|| Problem::invalid("program_unknown", "program"))
+}
+
 /// Lets an affiliate in on the program's own terms, unless it has a place there already.
 async fn enrol(
     app: &App,
@@ -118,7 +137,8 @@ async fn enrol(
     now: Timestamp,
     caller: &Caller,
 ) -> Result<(), Problem> {
-    let enrolment = Enrolment::plain(program.clone(), affiliate.clone());
+    let version = terms_version(app, program).await?;
+    let enrolment = Enrolment::plain(program.clone(), affiliate.clone(), version);
     let audit = Audit::by(caller, "create enrolment", None);
     let made = app.store.create(&enrolment, now, &audit).await;
     made.map(drop).map_err(unavailable)
@@ -351,14 +371,58 @@ impl Resource for Enrolment {
         })
     }
 
+    /// Without a word on it, on the terms that are in force.
+    async fn completed(self, app: &App) -> Result<Self, Problem> {
+        let terms_version = match self.terms_version {
+            Some(version) => version,
+            None => terms_version(app, &self.program).await?,
+        };
+        Ok(Self {
+            terms_version: Some(terms_version),
+            ..self
+        })
+    }
+
+    fn repeats(&self, first: &Self) -> bool {
+        let asked = Self {
+            terms_version: self.terms_version.or(first.terms_version),
+            ..self.clone()
+        };
+        asked == *first
+    }
+
     async fn check(
         &self,
         app: &App,
         caller: &Caller,
-        _: Option<&Self>,
+        before: Option<&Self>,
         _: Option<&str>,
     ) -> Result<(), Problem> {
         let program = pair(app, &self.program, &self.affiliate).await?;
+        let agreed = before.and_then(|before| before.terms_version);
+        if let Some(version) = self.terms_version.filter(|_| self.terms_version != agreed) {
+            let in_force = terms_version(app, &self.program).await?;
+            // Who agrees has read what is in force now; others may note down what was agreed to.
+            let is_known = if caller.affiliate().is_some() {
+                version == in_force
+            } else {
+                (1..=in_force).contains(&version)
+            };
+            if !is_known {
+                return Err(Problem::invalid("terms_version_unknown", "terms_version"));
+            }
+        }
+        if before.is_some() && caller.affiliate().is_some() {
+            // Its own place it has already: what it may change is that it agrees to newer terms.
+            let agreeing = before.map(|before| Self {
+                terms_version: self.terms_version,
+                ..before.clone()
+            });
+            return match agreeing.as_ref() == Some(self) {
+                true => Ok(()),
+                false => Err(Problem::forbidden("forbidden")),
+            };
+        }
         // An affiliate asks; it does not let itself in, nor on terms of its own.
         let is_open = program.join == shared::setup::Join::Open;
         let asks_only = self.group.is_none()

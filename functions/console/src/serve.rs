@@ -131,10 +131,11 @@ async fn create<R: Resource>(
             }
         }
     }
-    let record = R::parse(&body)?;
-    let owners = record.owners(app, caller).await?;
+    let asked = R::parse(&body)?;
+    let owners = asked.owners(app, caller).await?;
     // What may not be made in another's name looks like what does not exist.
     caller.may(R::CREATE, subject(&owners))?;
+    let record = asked.clone().completed(app).await?;
     record.check(app, caller, None, reason.as_deref()).await?;
 
     let audit = Audit::by(caller, format!("create {}", R::KIND), reason);
@@ -152,7 +153,7 @@ async fn create<R: Resource>(
             }
             Ok(Response::json(StatusCode::CREATED, &body).with(header::ETAG, "\"1\""))
         }
-        Created::Exists(standing) if is_first::<R>(app, &standing, &record).await? => {
+        Created::Exists(standing) if is_first::<R>(app, &standing, &asked).await? => {
             // The first answer may have been lost before all that hangs on it was made.
             standing.record.made_again(app, request.now, caller).await?;
             Ok(shown(app, caller, StatusCode::OK, &standing))
@@ -173,7 +174,7 @@ async fn is_first<R: Resource>(
         let first = app.store.version::<R>(&record.id(), 1).await;
         first.map_err(unavailable)?.map(|first| first.record)
     };
-    Ok(first.is_some_and(|first| first.to_json() == record.to_json()))
+    Ok(first.is_some_and(|first| record.repeats(&first)))
 }
 
 async fn change<R: Resource>(

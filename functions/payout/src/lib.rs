@@ -1,6 +1,7 @@
 //! The payout function: the daily run, by schedule and on demand, and what became of payouts.
 
 mod adjustments;
+mod approvals;
 mod payouts;
 mod run;
 

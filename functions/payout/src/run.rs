@@ -1,4 +1,4 @@
-//! One day's run: gates, buckets, accounts, in this order, until nothing is left.
+//! One day's run: due approvals, gates, buckets, accounts, in this order, until nothing is left.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,16 @@ use shared::payout::settle;
 use shared::setup::Affiliate;
 use shared::store::{Bucket, BucketState, SettleOutcome, StoreError};
 
+use crate::approvals;
+
 /// How often an account is tried while others change it.
 const RACES_MOST: u32 = 8;
 /// How many partitions are listed, and how many accounts settle, at the same time.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 /// With less time than this no account is begun: what is under way must end before the process.
-const MARGIN: SignedDuration = SignedDuration::from_secs(10);
+pub(crate) const MARGIN: SignedDuration = SignedDuration::from_secs(10);
 /// A run that was stopped among its accounts can go on at once.
-const SOON: SignedDuration = SignedDuration::from_secs(1);
+pub(crate) const SOON: SignedDuration = SignedDuration::from_secs(1);
 
 /// Why a run is not done. Asking again is safe, and goes on where it was: a bucket that is
 /// drained stays so.
@@ -57,6 +59,7 @@ async fn run(app: &App, day: Date, now: Timestamp, watch: Watch<'_>) -> Result<(
     let gates_closed_at = match begun.gates_closed_at {
         Some(at) => at,
         None => {
+            approvals::approve_due(app, day, watch).await?;
             app.store.close_gates(day).await?;
             app.store.note_gates_closed(day, watch.now()).await?
         }

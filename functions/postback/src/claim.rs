@@ -16,6 +16,8 @@ const AHEAD_SECONDS: i64 = 300;
 
 /// Characters of a note.
 const META_MOST: usize = 256;
+/// No coupon is longer, and what is kept of an order has its bounds.
+const COUPON_MOST: usize = 128;
 
 /// Characters of a customer's id.
 const CUSTOMER_MOST: usize = 256;
@@ -63,7 +65,10 @@ impl Claim {
         })?;
         let mut claim = Self {
             click_id: fields.text("click_id")?,
-            coupon: fields.text("coupon")?,
+            coupon: fields.parsed("coupon", "text_invalid", |text| {
+                let length = text.chars().count();
+                (length <= COUPON_MOST).then(|| text.to_owned()).ok_or(())
+            })?,
             customer_id: fields.parsed("customer_id", "text_invalid", |text| {
                 is_customer_id(text)
                     .then(|| text.trim().to_owned())
@@ -112,8 +117,7 @@ pub struct OrderValue {
 /// Reads them; the lines are taken out of the claim.
 pub fn value_of(claim: &mut Claim, currency: Currency) -> Result<OrderValue, Problem> {
     let items = claim.items.take().unwrap_or_default();
-    let items = items.into_iter().map(|item| Item::read(item, currency));
-    let items: Vec<Item> = items.collect::<Result<_, _>>()?;
+    let items = Item::read_all(items, currency)?;
     let amount = match &claim.amount {
         None => None,
         Some(text) => Some(

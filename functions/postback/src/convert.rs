@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::attribution::{AFFILIATES_MOST, Candidate, Decision, Kind, LeftOut};
@@ -14,6 +15,7 @@ use shared::conversion::{
 };
 use shared::http_types::{Fields, Problem};
 use shared::ids::{AffiliateId, ProgramId};
+use shared::period::day_of;
 use shared::reckoning::{self, Alone, NotReckoned};
 use shared::reversing::apply_waiting;
 use shared::setup::{Approval, Cap, CapPer, Goal, Link, OrderScope, Program};
@@ -27,6 +29,9 @@ use super::trail::{self, Reckoned};
 
 /// Members of a transaction (Amazon DynamoDB Developer Guide, "Service, account, and table quotas").
 const TRANSACTION_MOST: usize = 100;
+
+/// Why an order waits in a program whose merchant looks at each.
+const MANUAL: &str = "manual_approval";
 
 /// How often an order is judged again because another one of its customer or its affiliate came
 /// first.
@@ -49,6 +54,14 @@ pub async fn convert(
 
     let program_id = match (&named, &claim.program) {
         (Some(named), Some(program)) if named.link.program != *program => {
+            let other = app.store.program_at(&named.link.program, claim.at).await;
+            // Another merchant's affiliate is not told of this one's claims.
+            if other
+                .map_err(unavailable)?
+                .is_some_and(|other| other.record.merchant == sender.merchant.id)
+            {
+                claim.affiliate = Some(named.link.affiliate.clone());
+            }
             let refusal = Refusal::ProgramMismatch;
             return Err(refuse(app, sender, &claim, None, refusal, Value::Null, now).await);
         }
@@ -220,6 +233,7 @@ impl<'a> Order<'a> {
             },
         );
         conversion.why = why;
+        conversion.approves_on = self.approves_on(&review);
         if self.goal.payable {
             conversion.split = decision.split();
             conversion.credits = credits;
@@ -323,7 +337,7 @@ impl<'a> Order<'a> {
         let is_own = |candidate: &Candidate| evidence.own_orders.contains(&candidate.affiliate);
         let credited = || decision.credited().map(|(candidate, _)| candidate);
         [
-            (self.terms().approval == Approval::Manual, "manual_approval"),
+            (self.terms().approval == Approval::Manual, MANUAL),
             (self.sender.is_browser(), "browser"),
             (credited().any(suspects), "suspect_traffic"),
             (credited().any(is_own), "self_referral"),
@@ -332,6 +346,15 @@ impl<'a> Order<'a> {
         .filter(|(waits, _)| *waits)
         .map(|(_, reason)| reason)
         .collect()
+    }
+
+    /// When an order is approved that waits for nothing but the merchant's time. What looks odd
+    /// waits for a person.
+    fn approves_on(&self, review: &[&str]) -> Option<Date> {
+        let after = self.terms().approve_after?;
+        let after = SignedDuration::from_millis(after.milliseconds());
+        let due = self.now.checked_add(after).unwrap_or(Timestamp::MAX);
+        (review == [MANUAL]).then(|| day_of(due))
     }
 
     fn conversion(&self, evidence: &Evidence, status: Status) -> Conversion {
@@ -352,6 +375,7 @@ impl<'a> Order<'a> {
             credits: Vec::new(),
             split: Vec::new(),
             basket: items.iter().map(BasketLine::of).collect(),
+            approves_on: None,
             refunded: 0,
             ver: 1,
             facts: json!({

@@ -165,7 +165,7 @@ impl Evidence {
             enrolment.is_some_and(|enrolment| enrolment.record.status == EnrolmentStatus::Active);
         let out = if !coupon.is_valid_at(claim.at) {
             Some(LeftOut::NotValidThen)
-        } else if terms.status != ProgramStatus::Active {
+        } else if !terms.is_active_at(claim.at) {
             Some(LeftOut::ProgramPaused)
         } else if !is_active {
             Some(LeftOut::Suspended)

@@ -3,15 +3,18 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
-use shared::conversion::{Conversion, OrderKey, is_order_id};
+use shared::conversion::{Conversion, ITEMS_MOST, OrderKey, is_order_id, is_sku};
 use shared::http_types::{Fields, Problem};
 use shared::ids::ProgramId;
 use shared::money::{Currency, Money};
 use shared::reversing::{Asked, reverse_one};
-use shared::setup::OrderScope;
+use shared::setup::{Goal, OrderScope};
 use shared::store::Waiting;
 
 use super::sender::Sender;
+
+/// No amount is longer, and what waits for its sale has its bounds.
+const AMOUNT_MOST: usize = 64;
 
 const REASONS: [&str; 8] = [
     "returned",
@@ -38,11 +41,14 @@ fn read(sender: &Sender, mut fields: Fields) -> Result<Asked, Problem> {
             order_id,
             goal: String::new(),
         },
-        goal: fields.text("goal")?.map(|goal| goal.to_lowercase()),
+        goal: fields.parsed("goal", "goal_unknown", |text| {
+            let is_one = text == "*" || Goal::is_name(text);
+            is_one.then(|| text.to_lowercase()).ok_or(())
+        })?,
         id: fields.parsed("reversal_id", "reversal_id_invalid", |text| {
             name(text).and_then(|id| if id.starts_with(' ') { Err(()) } else { Ok(id) })
         })?,
-        amount: fields.text("amount")?,
+        amount: fields.parsed("amount", "amount_invalid", amount)?,
         currency: fields.parsed("currency", "currency_invalid", Currency::parse)?,
         items: items(&mut fields)?,
         reason: fields.parsed("reason", "word_unknown", |text| {
@@ -58,12 +64,28 @@ fn read(sender: &Sender, mut fields: Fields) -> Result<Asked, Problem> {
 }
 
 fn items(fields: &mut Fields) -> Result<Vec<(String, String)>, Problem> {
-    let mut items = Vec::new();
-    for mut item in fields.objects("items")?.unwrap_or_default() {
-        items.push((item.required("sku")?, item.required("amount")?));
+    let list = fields.objects("items")?.unwrap_or_default();
+    if list.len() > ITEMS_MOST {
+        return Err(Problem::invalid("too_many", "items"));
+    }
+    let mut items = Vec::with_capacity(list.len());
+    for mut item in list {
+        let name = |text: &str| is_sku(text).then(|| text.to_owned()).ok_or(());
+        let sku = item.parsed_required("sku", "text_invalid", name)?;
+        items.push((
+            sku,
+            item.parsed_required("amount", "amount_invalid", amount)?,
+        ));
         item.finish()?;
     }
     Ok(items)
+}
+
+/// As it came: which currency it is in is not known before its order is.
+fn amount(text: &str) -> Result<String, ()> {
+    (text.len() <= AMOUNT_MOST)
+        .then(|| text.to_owned())
+        .ok_or(())
 }
 
 /// Takes back what the fields ask for.

@@ -122,7 +122,14 @@ async fn visit(
 ) -> Result<Response, Problem> {
     let (link, program) = (&known.link, &known.program);
     let parameters = Parameters::of(&request.query);
-    let is_active = is_active(known, &parameters, request.now);
+    let objection = traffic::objection(&request.headers);
+    let is_open = is_active(known, &parameters, request.now);
+    let is_full = is_open
+        && request.method == Method::GET
+        && objection.is_none_or(|reason| reason.class() != Class::Invalid)
+        && !(link.test || parameters.is_test())
+        && !has_room(state, link, request.now, deadline).await;
+    let is_active = is_open && !is_full;
     let destination = if is_active {
         destination_for(known, request)
     } else {
@@ -147,9 +154,10 @@ async fn visit(
         known,
         parameters: &parameters,
         cookie: &cookie,
-        objection: traffic::objection(&request.headers),
+        objection,
         is_view: false,
         is_active,
+        is_full,
     };
     let click = seen.mint(state, request);
     let target = location.with(Some(click.id().as_str()));
@@ -170,6 +178,7 @@ async fn view(state: &Redirect, request: &Request, known: &Known, deadline: Inst
             objection: traffic::objection_to_view(&request.headers),
             is_view: true,
             is_active: is_active(known, &parameters, request.now),
+            is_full: false,
         };
         let view = seen.mint(state, request);
         seen.record(state, request, &view, String::new(), deadline)
@@ -195,12 +204,33 @@ fn destination_for<'a>(known: &'a Known, request: &Request) -> &'a Destination {
 
 fn is_active(known: &Known, parameters: &Parameters<'_>, now: Timestamp) -> bool {
     known.affiliate.status == AffiliateStatus::Active
-        && known.link.is_open_at(now)
+        && known.link.dates.hold(now)
         && match known.program.status {
-            ProgramStatus::Active => true,
+            ProgramStatus::Active => known.program.is_active_at(now),
             ProgramStatus::Draft => known.link.test || parameters.is_test(),
             ProgramStatus::Paused | ProgramStatus::Ended => false,
         }
+}
+
+/// Whether a link takes one more click, which is then counted. While the table fails it does: a
+/// visitor is worth more than an exact count.
+async fn has_room(state: &Redirect, link: &Link, now: Timestamp, deadline: Instant) -> bool {
+    let Some(cap) = link.click_cap else {
+        return true;
+    };
+    let id = LinkId::of(link.slug.as_str());
+    let counting = state.app.store.count_click(id, cap, now);
+    match tokio::time::timeout_at(deadline, counting).await {
+        Ok(Ok(has_room)) => has_room,
+        Ok(Err(_)) | Err(_) => {
+            let slug = link.slug.as_str();
+            tracing::warn!(
+                link.slug = slug,
+                "could not count a click of `{slug}` towards its bound"
+            );
+            true
+        }
+    }
 }
 
 /// None that lasts for whoever asks not to be followed (Global Privacy Control, or the consent that
@@ -220,6 +250,8 @@ struct Seen<'a> {
     objection: Option<traffic::Reason>,
     is_view: bool,
     is_active: bool,
+    /// Whether its link had taken as many clicks as it may.
+    is_full: bool,
 }
 
 impl Seen<'_> {
@@ -253,7 +285,11 @@ impl Seen<'_> {
             program: program.id.clone(),
             affiliate: link.affiliate.clone(),
             slug: link.slug.to_string(),
-            reason: self.objection.map(|reason| reason.as_str().to_owned()),
+            reason: self
+                .objection
+                .map(traffic::Reason::as_str)
+                .or(self.is_full.then_some("click_cap"))
+                .map(str::to_owned),
             tags: self.parameters.tags(),
             country: request.country.clone(),
             device: traffic::Device::of(&request.headers).as_str().to_owned(),

@@ -29,6 +29,18 @@ words!(
     }
 );
 
+impl CapPeriod {
+    /// The period that an instant is in: a day, a month, or nothing.
+    #[must_use]
+    pub fn name_at(self, at: Timestamp) -> String {
+        match self {
+            Self::Day => day_of(at).to_string(),
+            Self::Month => Month::of(day_of(at)).to_string(),
+            Self::Lifetime => String::new(),
+        }
+    }
+}
+
 /// One budget. What an order would take it over is refused; what is taken back or rejected later
 /// does not fill it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,11 +152,7 @@ impl Cap {
         // Should they be more than an amount can hold, no budget can either.
         let all = all.unwrap_or_else(|| Money::new(i64::MAX, currency));
         for cap in caps {
-            let period = match cap.period {
-                CapPeriod::Day => day_of(at).to_string(),
-                CapPeriod::Month => Month::of(day_of(at)).to_string(),
-                CapPeriod::Lifetime => String::new(),
-            };
+            let period = cap.period.name_at(at);
             let mut take = |whose: &str, amount: Money| {
                 uses.push(CapUse {
                     cap: cap.clone(),

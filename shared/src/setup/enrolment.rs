@@ -33,6 +33,8 @@ pub struct Enrolment {
     pub group: Option<String>,
     /// Comes before the program's.
     pub hold_days: Option<u16>,
+    /// The program's version whose terms were agreed to; none until they were.
+    pub terms_version: Option<u64>,
 }
 
 impl Enrolment {
@@ -50,9 +52,9 @@ impl Enrolment {
             .map_or_else(|| self.id(), ToString::to_string)
     }
 
-    /// An enrolment on the program's own terms.
+    /// An enrolment on the program's own terms, as of one of its versions.
     #[must_use]
-    pub fn plain(program: ProgramId, affiliate: AffiliateId) -> Self {
+    pub fn plain(program: ProgramId, affiliate: AffiliateId, terms_version: u64) -> Self {
         let status = EnrolmentStatus::Active;
         Self {
             name: None,
@@ -61,6 +63,7 @@ impl Enrolment {
             status,
             group: None,
             hold_days: None,
+            terms_version: Some(terms_version),
         }
     }
 }
@@ -99,6 +102,7 @@ impl Record for Enrolment {
                 .unwrap_or(EnrolmentStatus::Active),
             group: group(&mut fields, "group")?,
             hold_days: hold_days(&mut fields, "hold_days")?,
+            terms_version: fields.whole("terms_version")?,
         };
         fields.finish()?;
         Ok(enrolment)
@@ -113,6 +117,7 @@ impl Record for Enrolment {
         });
         put(&mut json, "group", self.group.as_deref());
         put(&mut json, "hold_days", self.hold_days);
+        put(&mut json, "terms_version", self.terms_version);
         json
     }
 }
@@ -132,14 +137,15 @@ mod tests {
 
     #[test]
     fn an_enrolment_goes_by_its_pair_unless_it_has_a_name() {
-        let plain = Enrolment::parse(&json!({"program": "shoes", "affiliate": "anna"})).unwrap();
+        let given = json!({"program": "shoes", "affiliate": "anna", "terms_version": 3});
+        let plain = Enrolment::parse(&given).unwrap();
         assert_eq!(
             plain,
-            Enrolment::plain(plain.program.clone(), plain.affiliate.clone())
+            Enrolment::plain(plain.program.clone(), plain.affiliate.clone(), 3)
         );
         assert_eq!(
             plain.to_json(),
-            json!({"id": "shoes.anna", "program": "shoes", "affiliate": "anna", "status": "active"})
+            json!({"id": "shoes.anna", "program": "shoes", "affiliate": "anna", "status": "active", "terms_version": 3})
         );
         assert_eq!(Enrolment::parse(&plain.to_json()).unwrap(), plain);
 

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::text::put;
-use super::{Destination, Invalid, Record, Route, destination};
+use super::{ClickCap, Dates, Destination, Invalid, Record, Route, destination};
 use crate::click::LinkId;
 use crate::http_types::Fields;
 use crate::ids::{AffiliateId, GivenId, ProgramId};
@@ -59,21 +58,15 @@ pub struct Link {
     pub destination: Option<Destination>,
     /// The first that takes a visitor comes before both.
     pub routes: Vec<Route>,
-    /// Included; before it the link leads where a paused program's do.
-    pub starts_at: Option<Timestamp>,
-    /// Excluded.
-    pub ends_at: Option<Timestamp>,
+    /// Outside of them the link leads where a paused program's do.
+    pub dates: Dates,
+    /// Beyond it too.
+    pub click_cap: Option<ClickCap>,
     /// Whether all its clicks are tests, which earn nothing.
     pub test: bool,
 }
 
 impl Link {
-    /// Whether it leads anywhere at this instant, as far as its own dates go.
-    #[must_use]
-    pub fn is_open_at(&self, at: Timestamp) -> bool {
-        self.starts_at.is_none_or(|from| from <= at) && self.ends_at.is_none_or(|to| at < to)
-    }
-
     /// All addresses of its own.
     pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
         self.destination
@@ -132,13 +125,13 @@ impl Record for Link {
             affiliate: fields.parsed_required("affiliate", "id_invalid", AffiliateId::parse)?,
             destination: destination::take(&mut fields, "destination")?,
             routes: Route::read_all(fields.objects("routes")?.unwrap_or_default())?,
-            starts_at: fields.instant("starts_at")?,
-            ends_at: fields.instant("ends_at")?,
+            dates: Dates::take(&mut fields)?,
+            click_cap: fields
+                .object("click_cap")?
+                .map(ClickCap::read)
+                .transpose()?,
             test: fields.flag("test")?.unwrap_or(false),
         };
-        if matches!((link.starts_at, link.ends_at), (Some(from), Some(to)) if to <= from) {
-            return Err(fields.invalid("ends_at", "validity_empty"));
-        }
         fields.finish()?;
         Ok(link)
     }
@@ -158,12 +151,8 @@ impl Record for Link {
         );
         let routes: Vec<Value> = self.routes.iter().map(Route::to_json).collect();
         put(&mut json, "routes", (!routes.is_empty()).then_some(routes));
-        put(
-            &mut json,
-            "starts_at",
-            self.starts_at.map(|at| at.to_string()),
-        );
-        put(&mut json, "ends_at", self.ends_at.map(|at| at.to_string()));
+        self.dates.put_on(&mut json);
+        ClickCap::put_on(self.click_cap, &mut json);
         json
     }
 }
@@ -201,6 +190,7 @@ mod tests {
         let given = json!({
             "slug": "s", "starts_at": "2026-07-01T00:00:00Z", "ends_at": "2026-08-01T00:00:00Z",
             "routes": [{"country": "DE", "destination": "https://shop.example/de"}],
+            "click_cap": {"count": 1, "period": "day"},
         });
         let link = parse(given.clone()).unwrap();
         assert_eq!(Link::parse(&link.to_json()).unwrap(), link);
@@ -210,7 +200,7 @@ mod tests {
             ("2026-07-31T23:59:59.999Z", true),
             ("2026-08-01T00:00:00Z", false),
         ] {
-            assert_eq!(link.is_open_at(at.parse().unwrap()), is_open, "{at}");
+            assert_eq!(link.dates.hold(at.parse().unwrap()), is_open, "{at}");
         }
         let mut never = given;
         never["ends_at"] = never["starts_at"].clone();
@@ -236,6 +226,21 @@ mod tests {
                 "address_invalid",
             ),
             (json!({"slug": "s", "url": "x"}), "url", "parameter_unknown"),
+            (
+                json!({"slug": "s", "click_cap": {"count": 0}}),
+                "click_cap.count",
+                "number_invalid",
+            ),
+            (
+                json!({"slug": "s", "click_cap": {"period": "day"}}),
+                "click_cap.count",
+                "parameter_missing",
+            ),
+            (
+                json!({"slug": "s", "click_cap": {"count": 1, "period": "week"}}),
+                "click_cap.period",
+                "word_unknown",
+            ),
         ] {
             assert_eq!(
                 parse(given.clone()),

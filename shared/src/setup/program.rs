@@ -1,13 +1,14 @@
 //! What a merchant offers to affiliates.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::caps::Cap;
 use super::destination::{self, Destination, host};
 use super::enrolment::hold_days;
-use super::text::{label_required, not_supported, put};
+use super::text::{label_required, put};
 use super::words::words;
-use super::{Invalid, Record};
+use super::{Dates, Invalid, Record};
 use crate::attribution::Attribution;
 use crate::commission::Rules;
 use crate::http_types::{Fields, Span};
@@ -107,6 +108,8 @@ pub struct Program {
     /// Whether they were listed; otherwise they are the destination's host, whatever it becomes.
     pub hosts_are_listed: bool,
     pub status: ProgramStatus,
+    /// Outside of them an active program is as a paused one.
+    pub dates: Dates,
     /// At least one, no two of the same name.
     pub goals: Vec<Goal>,
     pub click_window: Span,
@@ -116,6 +119,9 @@ pub struct Program {
     pub visitor_cookie: VisitorCookie,
     pub hold_days: u16,
     pub approval: Approval,
+    /// How long the merchant has to decide before an order that waits for nothing else is approved;
+    /// none: for ever.
+    pub approve_after: Option<Span>,
     pub accept_late: Span,
     pub rounding: Rounding,
     pub click_id_param: String,
@@ -136,6 +142,12 @@ impl Program {
         self.goals
             .iter()
             .find(|goal| goal.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether its links lead to it at this instant.
+    #[must_use]
+    pub fn is_active_at(&self, at: Timestamp) -> bool {
+        self.status == ProgramStatus::Active && self.dates.hold(at)
     }
 
     /// Whether it leads to plain http on 127.0.0.1 anywhere, which only the one-machine stack serves.
@@ -171,6 +183,7 @@ impl Record for Program {
             hosts_are_listed,
             destination,
             status: ProgramStatus::take(&mut fields, "status")?.unwrap_or(ProgramStatus::Draft),
+            dates: Dates::take(&mut fields)?,
             goals: goals(&mut fields, currency)?,
             click_window: fields.span("click_window")?.unwrap_or(Span::days(30)),
             view_window: fields.span("view_window")?.unwrap_or(Span::ZERO),
@@ -183,6 +196,7 @@ impl Record for Program {
                 .unwrap_or(VisitorCookie::On),
             hold_days: hold_days(&mut fields, "hold_days")?.unwrap_or(30),
             approval: Approval::take(&mut fields, "approval")?.unwrap_or(Approval::Auto),
+            approve_after: fields.span("approve_after")?,
             accept_late: fields.span("accept_late")?.unwrap_or(Span::days(90)),
             rounding: fields
                 .parsed("rounding", "word_unknown", Rounding::parse)?
@@ -199,6 +213,9 @@ impl Record for Program {
             commission: commission(&mut fields, currency)?,
             caps: Cap::read_all(fields.objects("caps")?.unwrap_or_default(), currency)?,
         };
+        if program.approve_after.is_some() && program.approval == Approval::Auto {
+            return Err(fields.invalid("approve_after", "approval_not_manual"));
+        }
         fields.finish()?;
         Ok(program)
     }
@@ -231,6 +248,12 @@ impl Record for Program {
             "allowed_hosts",
             self.hosts_are_listed.then(|| self.allowed_hosts.clone()),
         );
+        self.dates.put_on(&mut json);
+        put(
+            &mut json,
+            "approve_after",
+            self.approve_after.map(|after| after.to_string()),
+        );
         put(
             &mut json,
             "fallback",
@@ -257,7 +280,7 @@ fn refuse_what_is_not_served(fields: &mut Fields) -> Result<(), Invalid> {
     {
         return Err(fields.invalid("other_currencies", "not_supported"));
     }
-    not_supported(fields, "approve_after")
+    Ok(())
 }
 
 fn hosts(fields: &mut Fields) -> Result<Option<Vec<String>>, Invalid> {

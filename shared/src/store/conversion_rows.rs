@@ -57,6 +57,10 @@ pub(super) fn write(conversion: &Conversion) -> Row {
         .text("status", conversion.status.as_str())
         .text("occurred_at", conversion.occurred_at.to_string())
         .text("recorded_at", conversion.recorded_at.to_string())
+        .text_if(
+            "approves_on",
+            conversion.approves_on.map(|day| day.to_string()),
+        )
         .number("refunded", conversion.refunded)
         .number("ver", conversion.ver)
         .json("credits", &credits)
@@ -217,6 +221,7 @@ pub(super) fn read(row: &Row) -> Result<Conversion, Damaged> {
         credits,
         split: row.parsed("split", |text| serde_json::from_str(text))?,
         basket: row.parsed("basket", read_basket)?,
+        approves_on: row.get_day_if("approves_on")?,
         refunded: row.get_number("refunded")?,
         ver: row.get_number("ver")?,
         facts: row.get_json("facts")?,

@@ -236,6 +236,8 @@ impl Store {
     ) -> Result<Moved, StoreError> {
         let mut next = seen.clone();
         next.status = status;
+        // Whoever decided once is waited for: an order that is opened again waits for a person.
+        next.approves_on = None;
         next.ver = seen.ver + 1;
         let legs = if status == Status::Approved {
             legs(

@@ -15,6 +15,9 @@ use crate::ledger::Kind;
 use crate::period::day_of;
 use crate::setup::CapUse;
 
+/// How often a conversion is put: others may change what it meets.
+const ATTEMPTS: u32 = 16;
+
 /// What became of a new conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
@@ -46,6 +49,8 @@ enum Put {
     Held(Box<Option<Row>>),
     Moved,
     CapReached,
+    /// The lane of this budget, by its place, has not as much left: others may have.
+    NoRoom(usize),
 }
 
 impl Store {
@@ -61,11 +66,19 @@ impl Store {
     ) -> Result<Recorded, StoreError> {
         let mut next = conversion.clone();
         let mut seen: Option<i64> = None;
-        for _ in 0..3 {
+        for _ in 0..ATTEMPTS {
             match self.put_conversion(&next, besides, seen).await? {
                 Put::Done(recorded) => return Ok(Recorded::Created(*recorded)),
                 Put::Moved => return Ok(Recorded::Moved),
                 Put::CapReached => return Ok(Recorded::CapReached),
+                Put::NoRoom(place) => {
+                    let order = conversion.key.conversion_id();
+                    let used = &besides.caps[place];
+                    let has_room = self.make_room(&conversion.program, used, &order).await?;
+                    if !has_room {
+                        return Ok(Recorded::CapReached);
+                    }
+                }
                 Put::Held(held) => {
                     let standing = match *held {
                         Some(row) => Some(read(&row)?),
@@ -112,7 +125,11 @@ impl Store {
         } = besides;
         let conditions = usize::from(first.is_some()) + counted.len();
         let program = &conversion.program;
-        let caps: Option<Vec<Write>> = caps.iter().map(|used| self.taken(program, used)).collect();
+        let order = conversion.key.conversion_id();
+        let caps: Option<Vec<Write>> = caps
+            .iter()
+            .map(|used| self.taken(program, used, &order))
+            .collect();
         let Some(caps) = caps else {
             // Whoever has it already is told so, whatever became of the budget.
             return Ok(match self.conversion(&conversion.key).await? {
@@ -163,6 +180,7 @@ impl Store {
             guards.extend(caps.iter().cloned());
             guards.extend(self.unapproved(None, &booked, booked.recorded_at));
             guards.extend(self.other_lists(&booked));
+            guards.extend(self.awaited(&booked));
             guards
         };
         let booked = self
@@ -172,7 +190,9 @@ impl Store {
             Booked::Done(days) => Put::Done(Box::new(with_days(&days))),
             Booked::Guarded(0, held) => Put::Held(Box::new(held)),
             Booked::Guarded(place, _) if place <= conditions => Put::Moved,
-            Booked::Guarded(place, _) if place <= conditions + caps.len() => Put::CapReached,
+            Booked::Guarded(place, _) if place <= conditions + caps.len() => {
+                Put::NoRoom(place - conditions - 1)
+            }
             Booked::Guarded(..) => Put::Held(Box::new(None)),
         })
     }

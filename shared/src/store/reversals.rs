@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 
 use super::booking::Booked;
 use super::conversion_rows::partition;
-use super::conversions::legs;
+use super::conversions::{ConversionsOf, legs};
 use super::lines::booked;
+use super::records::Index;
 use super::schema::escaped;
 use super::transaction::{Outcome, Write, number, text};
 use super::{Damaged, Key, Row, Store, StoreError};
-use crate::conversion::{BasketLine, Conversion, OrderKey, Status};
-use crate::ids::ProgramId;
+use crate::conversion::{BasketLine, Conversion, OrderKey, Status, digest};
+use crate::http_types::{Cursor, Page};
+use crate::ids::{AffiliateId, ProgramId};
 use crate::ledger::Kind;
 use crate::money::{Currency, Money};
 use crate::period::day_of;
@@ -50,6 +52,22 @@ pub struct Waiting {
     pub programs: Vec<ProgramId>,
 }
 
+/// Something that was taken back, as a list has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedReversal {
+    pub order: OrderKey,
+    pub program: ProgramId,
+    /// The sender's name for it; none: it took the whole rest.
+    pub id: Option<String>,
+    pub reason: Option<String>,
+    /// Of the order's value; none where it has none.
+    pub amount: Option<Money>,
+    pub currency: Currency,
+    /// What its sender was told: of each affiliate the commission that it took back.
+    pub reversed: Value,
+    pub recorded_at: Timestamp,
+}
+
 /// What became of a reversal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reversed {
@@ -66,6 +84,13 @@ fn key(order: &OrderKey, id: &str) -> Key {
         partition(order),
         format!("{}#R#{}", escaped(&order.goal), escaped(id)),
     )
+}
+
+/// Apart from the reversals, which are read all together.
+fn pointer_key(order: &OrderKey, id: &str, affiliate: &AffiliateId) -> Key {
+    let (goal, id) = (escaped(&order.goal), escaped(id));
+    let affiliate = escaped(affiliate.as_str());
+    Key::new(partition(order), format!("{goal}#P#{id}#{affiliate}"))
 }
 
 /// Sorts before every conversion of the order.
@@ -143,13 +168,37 @@ impl Store {
             "remaining": next.remaining().map(|amount| amount.to_string()),
         });
 
+        let place = place(&seen.key, reversal, now);
         let row = Row::new(&key(&seen.key, &reversal.id))
+            .text("conversion", seen.key.conversion_id())
+            .text("program", seen.program.as_str())
+            .text("currency", seen.currency.code())
+            .number("has_amount", i64::from(seen.amount.is_some()))
+            .text("owner_pk", list_of(seen.key.merchant.as_str()))
+            .text("owner_sk", &place)
             .text("id", &reversal.id)
             .text("fingerprint", &reversal.fingerprint)
             .number("amount", reversal.amount)
             .text_if("reason", reversal.reason.clone())
             .text("recorded_at", now.to_string())
             .json("answer", &answer);
+        let mut affiliates = seen.credits.iter().map(|credit| &credit.affiliate);
+        let row = match affiliates.next() {
+            Some(first) => row
+                .text("affiliate_pk", list_of(first.as_str()))
+                .text("affiliate_sk", &place),
+            None => row,
+        };
+        // It stands in the list of the first affiliate only, and is pointed at in the others'.
+        let pointers: Vec<Row> = affiliates
+            .map(|affiliate| {
+                Row::new(&pointer_key(&seen.key, &reversal.id, affiliate))
+                    .text("conversion", seen.key.conversion_id())
+                    .text("points_to", &reversal.id)
+                    .text("affiliate_pk", list_of(affiliate.as_str()))
+                    .text("affiliate_sk", &place)
+            })
+            .collect();
         let legs = if seen.status == Status::Approved {
             let source = format!("{}!{}", seen.key.conversion_id(), reversal.id);
             legs(seen, Kind::Reversed, &taken, &source, now)
@@ -162,6 +211,10 @@ impl Store {
                 row: row.clone().json("lines", &booked(&legs, days)),
             }];
             guards.extend(self.changed(seen, &next, now));
+            guards.extend(pointers.iter().map(|row| Write::Add {
+                table: self.core(),
+                row: row.clone(),
+            }));
             guards
         };
         match self.book(guards, &legs, day_of(now)).await? {
@@ -187,6 +240,37 @@ impl Store {
             Some(row) => Ok(Some(known_reversal(&row, fingerprint)?)),
             None => Ok(None),
         }
+    }
+
+    /// Part of what was taken back of a merchant's or an affiliate's orders, oldest first, each with
+    /// its place. A view.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn reversals_listed(
+        &self,
+        list: &ConversionsOf<'_>,
+        page: &Page,
+    ) -> Result<(Vec<(String, ListedReversal)>, Option<Cursor>), StoreError> {
+        let (index, owner, sort_key) = match list {
+            ConversionsOf::Merchant(id) => (Index::ByOwner, id.as_str(), "owner_sk"),
+            ConversionsOf::Affiliate(id) => (Index::ByAffiliate, id.as_str(), "affiliate_sk"),
+        };
+        let (rows, next) = self.listed(index, &list_of(owner), page).await?;
+        let mut reversals = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let place = row.get_text(sort_key)?.to_owned();
+            match row.get_text_if("points_to") {
+                None => reversals.push((place, read_listed(row)?)),
+                Some(id) => {
+                    let order = order_of(row)?;
+                    let found = self.read(&key(&order, id)).await?;
+                    let found = found.as_ref().map(read_listed).transpose()?;
+                    reversals.extend(found.map(|found| (place, found)));
+                }
+            }
+        }
+        Ok((reversals, next))
     }
 
     /// Keeps a reversal for 30 days, until its sale arrives. The same again keeps the first.
@@ -263,6 +347,39 @@ impl Store {
         }
         Ok(claimed)
     }
+}
+
+fn list_of(owner: &str) -> String {
+    format!("L#reversal#{}", escaped(owner))
+}
+
+/// Its place in lists: by when it was recorded.
+fn place(order: &OrderKey, reversal: &Reversal, now: Timestamp) -> String {
+    let name = digest(&json!([order.conversion_id(), reversal.id]).to_string());
+    format!("{:013}#{name}", now.as_millisecond())
+}
+
+fn order_of(row: &Row) -> Result<OrderKey, Damaged> {
+    let order = OrderKey::of_conversion_id(row.get_text("conversion")?);
+    order.ok_or_else(|| row.damaged("conversion"))
+}
+
+fn read_listed(row: &Row) -> Result<ListedReversal, Damaged> {
+    let currency = row.parsed("currency", Currency::parse)?;
+    let has_amount = row.get_number("has_amount")? == 1;
+    let amount = Money::new(row.get_number("amount")?, currency);
+    let id = row.get_text("id")?;
+    Ok(ListedReversal {
+        order: order_of(row)?,
+        program: row.parsed("program", ProgramId::parse)?,
+        // No name of a sender's begins with a blank.
+        id: (!id.starts_with(' ')).then(|| id.to_owned()),
+        reason: row.get_text_if("reason").map(str::to_owned),
+        amount: has_amount.then_some(amount),
+        currency,
+        reversed: row.get_json("answer")?["reversed"].clone(),
+        recorded_at: row.get_instant("recorded_at")?,
+    })
 }
 
 fn known_reversal(row: &Row, fingerprint: &str) -> Result<Reversed, Damaged> {

@@ -135,9 +135,7 @@ impl Wanted {
 
 /// The order's lines, whose exact sum the amount must be.
 fn items(fields: &mut Fields, seen: &Conversion, amount: Money) -> Result<Vec<Item>, Problem> {
-    let items = fields.objects("items")?.unwrap_or_default().into_iter();
-    let items = items.map(|item| Item::read(item, seen.currency));
-    let items: Vec<Item> = items.collect::<Result<_, _>>()?;
+    let items = Item::read_all(fields.objects("items")?.unwrap_or_default(), seen.currency)?;
     let sum = Item::total(&items, seen.currency)
         .ok_or_else(|| Problem::invalid("items_total", "items"))?;
     if !items.is_empty() && sum != amount {

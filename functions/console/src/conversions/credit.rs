@@ -124,6 +124,7 @@ async fn unknown(app: &App, wanted: &Wanted<'_>, now: Timestamp) -> Result<Conve
         credits: Vec::new(),
         split: Vec::new(),
         basket: Vec::new(),
+        approves_on: None,
         refunded: 0,
         ver: 1,
         facts: json!({}),

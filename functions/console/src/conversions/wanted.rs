@@ -1,4 +1,4 @@
-//! Which conversions or refusals somebody wants to see.
+//! Which conversions, refusals or reversals somebody wants to see.
 
 use jiff::Timestamp;
 use shared::app::{App, unavailable};
@@ -10,7 +10,7 @@ use shared::ids::{AffiliateId, MerchantId, ProgramId};
 use shared::period::start_of;
 use shared::rights::{Action, Caller};
 use shared::setup::{Merchant, Program};
-use shared::store::{ConversionsOf, Refused};
+use shared::store::{ConversionsOf, ListedReversal, Refused};
 
 /// How many are looked through for one page at most: a rare one is found by going on.
 const LOOKED_AT_MOST: usize = 2_000;
@@ -22,6 +22,8 @@ pub struct Wanted {
     program: Option<ProgramId>,
     order_id: Option<String>,
     status: Option<Status>,
+    /// Of a reversal, as its sender gave it.
+    reason: Option<String>,
     /// Excluded.
     to: Option<Timestamp>,
     page: Page,
@@ -31,7 +33,23 @@ impl Wanted {
     /// By merchant, program or affiliate; for whoever sees all, of all merchants.
     pub async fn read(app: &App, request: &Request, caller: &Caller) -> Result<Self, Problem> {
         caller.may_at_all(Action::ReadConversions)?;
+        Self::of_fields(app, request.query_fields()?, caller).await
+    }
+
+    /// Of reversals, by their reason too.
+    pub async fn of_reversals(
+        app: &App,
+        request: &Request,
+        caller: &Caller,
+    ) -> Result<Self, Problem> {
+        caller.may_at_all(Action::ReadConversions)?;
         let mut fields = request.query_fields()?;
+        let reason = fields.text("reason")?;
+        let wanted = Self::of_fields(app, fields, caller).await?;
+        Ok(Self { reason, ..wanted })
+    }
+
+    async fn of_fields(app: &App, mut fields: Fields, caller: &Caller) -> Result<Self, Problem> {
         let mut page = Page::take(&mut fields)?;
         let merchant = fields.parsed("merchant", "id_invalid", MerchantId::parse)?;
         let affiliate = fields.parsed("affiliate", "id_invalid", AffiliateId::parse)?;
@@ -75,6 +93,7 @@ impl Wanted {
             program,
             order_id,
             status,
+            reason: None,
             to,
             page,
         })
@@ -115,6 +134,28 @@ impl Wanted {
             let mut parts = Vec::new();
             for list in self.lists() {
                 let part = app.store.conversions_listed(&list, &page).await;
+                parts.push(part.map_err(unavailable)?);
+            }
+            found.add(parts, wants);
+        }
+        Ok(found.done())
+    }
+
+    pub async fn reversals(
+        &self,
+        app: &App,
+    ) -> Result<(Vec<ListedReversal>, Option<Cursor>), Problem> {
+        let wants = |reversal: &ListedReversal| {
+            let (order, program) = (&reversal.order, &reversal.program);
+            self.status.is_none()
+                && (self.reason.is_none() || self.reason == reversal.reason)
+                && self.is_of(order.merchant.as_str(), program.as_str(), &order.order_id)
+        };
+        let mut found = Found::new(self);
+        while let Some(page) = found.next_page() {
+            let mut parts = Vec::new();
+            for list in self.lists() {
+                let part = app.store.reversals_listed(&list, &page).await;
                 parts.push(part.map_err(unavailable)?);
             }
             found.add(parts, wants);

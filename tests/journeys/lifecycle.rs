@@ -1,0 +1,254 @@
+//! What becomes of orders by themselves: approved in time, taken back for a reason; and on which
+//! terms an affiliate came in.
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+use tests::{BROWSER, Person, World, click_id};
+
+const START: &str = "2026-07-01T10:00:00Z";
+
+async fn status(world: &World, conversion: &str) -> (String, Value) {
+    let found = world.get(&format!("conversions/{conversion}")).await.body;
+    let status = found["status"].as_str().unwrap().to_owned();
+    (status, found["approves_on"].clone())
+}
+
+#[tokio::test]
+async fn what_nobody_decides_is_approved_by_the_run_of_its_day_and_by_none_before() {
+    let world = World::with_shop(START).await;
+    let terms = json!({"approval": "manual", "approve_after": "48h"});
+    assert_eq!(world.patch("programs/shoes", 1, terms).await.status, 200);
+    let good = world.click("anna-shoes").await;
+    let framed = [("user-agent", BROWSER), ("sec-fetch-dest", "iframe")];
+    let path = "/r/anna-shoes";
+    let framed = click_id(&world.send(Method::GET, path, &framed, Bytes::new()).await);
+    let mut ids = Vec::new();
+    for (order, click) in [
+        ("waits", &good),
+        ("approved", &good),
+        ("rejected", &good),
+        ("reopened", &good),
+        ("taken back", &good),
+        ("odd", &framed),
+    ] {
+        let sale = json!({"click_id": click, "order_id": order, "amount": "10"});
+        let answer = world.postback(sale).await.body;
+        assert_eq!(answer["status"], "pending", "{order}");
+        ids.push(answer["conversion"].as_str().unwrap().to_owned());
+    }
+    let decide = async |place: usize, decision: &str| {
+        let path = format!("conversions/{}/{decision}", ids[place]);
+        let decided = world.post(&path, json!({"reason": "a test"})).await;
+        assert_eq!(decided.status, 200, "{decision}: {decided:?}");
+    };
+    let approve = format!("conversions/{}/approve", ids[1]);
+    assert_eq!(world.post(&approve, json!({})).await.status, 200);
+    decide(2, "reject").await;
+    decide(3, "reject").await;
+    decide(3, "reopen").await;
+    let part = json!({"order_id": "taken back", "reversal_id": "r", "amount": "4"});
+    assert_eq!(world.reversal(part).await.status, 200);
+
+    let due = json!("2026-07-03");
+    let pending = ("pending".to_owned(), due.clone());
+    assert_eq!(status(&world, &ids[0]).await, pending);
+    // The run of the day before, on the third, leaves it alone.
+    world.turn_to("2026-07-03T23:59:59Z").await;
+    assert_eq!(status(&world, &ids[0]).await, pending);
+    world.turn_to("2026-07-04T01:00:00Z").await;
+    for (place, expected) in [
+        "approved", "approved", "rejected", "pending", "approved", "pending",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let found = status(&world, &ids[place]).await;
+        assert_eq!(found, (expected.to_owned(), Value::Null), "{place}");
+    }
+    // 1.00 + 1.00 + 0.60, of which the second was paid two days before. What the run approved it
+    // paid as well: both are of its day.
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        (&balance["in_payout"], &balance["pending"]),
+        (&json!("2.60"), &json!("2.00"))
+    );
+    let payouts = world.get("payouts?affiliate=anna").await.body;
+    let paid: Vec<_> = payouts["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|payout| (payout["day"].as_str().unwrap(), payout["amount"].as_str()))
+        .collect();
+    assert_eq!(
+        paid,
+        [("2026-07-01", Some("1.00")), ("2026-07-03", Some("1.60"))]
+    );
+    let run = json!({"day": "2026-07-03"});
+    let run = world.post("payout-runs", run).await.body;
+    assert_eq!(run["total"][0]["amount"], "1.60", "{run}");
+    // What was odd waits for a person however long it takes.
+    world.turn_to("2026-09-01T01:00:00Z").await;
+    assert_eq!(status(&world, &ids[5]).await.0, "pending");
+    assert_eq!(world.get("reports/reconciliation").await.status, 200);
+}
+
+#[tokio::test]
+async fn time_for_a_decision_is_given_where_a_decision_is_asked_for() {
+    let world = World::with_shop(START).await;
+    let patch = world.patch("programs/shoes", 1, json!({"approve_after": "2d"}));
+    let refused = patch.await.body;
+    assert_eq!(
+        (&refused["code"], &refused["field"]),
+        (&json!("approval_not_manual"), &json!("approve_after"))
+    );
+}
+
+#[tokio::test]
+async fn chargebacks_are_found_by_their_reason_each_side_its_own() {
+    let world = World::with_shop(START).await;
+    let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    let link = json!({"slug": "bob-shoes", "program": "shoes", "affiliate": "bob"});
+    world.made("links", link).await;
+    let linear = json!({"attribution": {"model": "linear"}});
+    assert_eq!(world.patch("programs/shoes", 1, linear).await.status, 200);
+    // One visitor comes by both links.
+    let first = world.visit("anna-shoes", BROWSER).await;
+    let set = first.headers["set-cookie"].to_str().unwrap();
+    let headers = [
+        ("user-agent", BROWSER),
+        ("cookie", set.split(';').next().unwrap()),
+    ];
+    let path = "/r/bob-shoes";
+    let shared = click_id(&world.send(Method::GET, path, &headers, Bytes::new()).await);
+    let alone = world.click("anna-shoes").await;
+    for (order, click) in [("A-1", &shared), ("A-2", &alone), ("A-3", &alone)] {
+        let sale = json!({"click_id": click, "order_id": order, "amount": "10"});
+        assert_eq!(world.postback(sale).await.body["result"], "created");
+    }
+    for (order, id, amount, reason) in [
+        ("A-1", "cb-1", "10", "chargeback"),
+        ("A-2", "r-2", "4", "returned"),
+        ("A-2", "cb-2", "6", "chargeback"),
+    ] {
+        let taken =
+            json!({"order_id": order, "reversal_id": id, "amount": amount, "reason": reason});
+        assert_eq!(world.reversal(taken).await.body["result"], "created");
+    }
+    assert_eq!(world.reversal(json!({"order_id": "A-3"})).await.status, 200);
+
+    let brief = |body: &Value| -> Vec<String> {
+        let items = body["items"].as_array().unwrap();
+        let items = items.iter();
+        items
+            .map(|item| {
+                let parts = item["reversed"].as_array().unwrap().iter();
+                let parts: Vec<_> = parts
+                    .map(|part| {
+                        format!(
+                            "{} {}",
+                            part["affiliate"].as_str().unwrap(),
+                            part["amount"].as_str().unwrap()
+                        )
+                    })
+                    .collect();
+                format!(
+                    "{} {} {}: {}",
+                    item["order_id"].as_str().unwrap(),
+                    item["reversal_id"].as_str().unwrap_or("rest"),
+                    item["amount"].as_str().unwrap(),
+                    parts.join(", ")
+                )
+            })
+            .collect()
+    };
+    let found = world.get("reversals?reason=chargeback").await;
+    assert_eq!(
+        brief(&found.body),
+        [
+            "A-1 cb-1 10.00: anna 0.50, bob 0.50",
+            "A-2 cb-2 6.00: anna 0.60"
+        ]
+    );
+    let all = world
+        .get("reversals?merchant=shop&program=shoes&from=2026-07-01&to=2026-07-02")
+        .await;
+    assert_eq!(brief(&all.body).len(), 4);
+    assert_eq!(
+        brief(&world.get("reversals?order_id=A-3").await.body),
+        ["A-3 rest 10.00: anna 1.00"]
+    );
+    let later = world.get("reversals?from=2026-07-02").await;
+    assert!(brief(&later.body).is_empty());
+
+    let bob = Person::affiliate(&world, "bob").await;
+    assert_eq!(
+        brief(&bob.get("reversals?reason=chargeback").await.body),
+        ["A-1 cb-1 10.00: bob 0.50"]
+    );
+    assert!(!bob.get("reversals").await.body.to_string().contains("anna"));
+    // What both had is explained line by line still.
+    let shared = found.body["items"][0]["conversion"].as_str().unwrap();
+    let shown = world.get(&format!("conversions/{shared}")).await;
+    let lines = shown.body["explain"]["entries"].as_array().map(Vec::len);
+    assert_eq!((shown.status, lines), (200, Some(4)), "{shown:?}");
+    let made = world.post("merchants", json!({"id": "other", "name": "Other"}));
+    assert_eq!(made.await.status, 201);
+    let other = Person::merchant(&world, "other").await;
+    assert!(brief(&other.get("reversals").await.body).is_empty());
+    let unknown = world.get("conversions?reason=chargeback").await;
+    assert_eq!(unknown.body["code"], "parameter_unknown");
+}
+
+#[tokio::test]
+async fn an_enrolment_says_which_terms_were_agreed_to() {
+    let world = World::with_shop(START).await;
+    let open = json!({"join": "open", "terms_text": "No bidding on our name."});
+    assert_eq!(world.patch("programs/shoes", 1, open).await.status, 200);
+    // By the link that was made for her, on the terms of that time.
+    let anna = world.get("enrolments/shoes.anna").await.body;
+    assert_eq!(anna["terms_version"], 1);
+
+    let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    let bob = Person::affiliate(&world, "bob").await;
+    let join =
+        |version: Value| json!({"program": "shoes", "affiliate": "bob", "terms_version": version});
+    for version in [json!(1), json!(3), json!(0)] {
+        let refused = bob.post("enrolments", join(version.clone())).await;
+        assert_eq!(
+            (refused.status, &refused.body["code"]),
+            (422, &json!("terms_version_unknown")),
+            "{version}"
+        );
+    }
+    let joined = bob.post("enrolments", join(json!(2))).await;
+    assert_eq!(
+        (joined.status, &joined.body["terms_version"]),
+        (201, &json!(2))
+    );
+
+    // Newer terms are not agreed to by themselves.
+    let newer = json!({"terms_text": "No bidding on our name, nor on others'."});
+    assert_eq!(world.patch("programs/shoes", 2, newer).await.status, 200);
+    let again = json!({"program": "shoes", "affiliate": "bob"});
+    let again = bob.post("enrolments", again).await;
+    assert_eq!(
+        (again.status, &again.body["terms_version"]),
+        (200, &json!(2))
+    );
+    let path = "enrolments/shoes.bob";
+    let agree = bob.patch(path, 1, json!({"terms_version": 3})).await;
+    assert_eq!(
+        (agree.status, &agree.body["terms_version"]),
+        (200, &json!(3))
+    );
+    // And that is all that he may change.
+    for change in [json!({"hold_days": 0}), json!({"status": "ended"})] {
+        let refused = bob.patch(path, 2, change).await;
+        assert_eq!(refused.status, 403, "{refused:?}");
+    }
+    let foreign = bob.patch("enrolments/shoes.anna", 1, json!({"terms_version": 3}));
+    assert_eq!(foreign.await.status, 404);
+}
