@@ -19,11 +19,12 @@ use shared::click::{Click, Clicking, LinkId, Visitor};
 use shared::http_types::Request;
 use shared::ids::ProgramId;
 use shared::keys::KeyRing;
-use shared::traffic::Class;
+use shared::traffic::{Class, objection};
 use tests::{BROWSER, World};
 use tokio::runtime::Runtime;
 
 const START: &str = "2026-07-01T10:00:00Z";
+const ROBOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
 const AFFILIATES: usize = 10_000;
 /// So many are enough to see that the run still works.
 const AFFILIATES_IN_A_TEST: usize = 100;
@@ -36,6 +37,7 @@ fn main() {
         .unwrap();
     let mut criterion = Criterion::default().configure_from_args();
     click_id(&mut criterion);
+    robots(&mut criterion);
     redirect(&mut criterion, &runtime);
     postback(&mut criterion, &runtime);
     criterion.final_summary();
@@ -69,6 +71,17 @@ fn click_id(criterion: &mut Criterion) {
     criterion.bench_function("verify", |bencher| {
         bencher.iter(|| Click::verify(black_box(click.id().as_str()), &keys).unwrap());
     });
+}
+
+/// Whether a person or a robot asks: a browser is looked through to the end, a robot often is not.
+fn robots(criterion: &mut Criterion) {
+    for (name, agent) in [("browser", BROWSER), ("robot", ROBOT)] {
+        let mut headers = HeaderMap::new();
+        headers.insert("user-agent", HeaderValue::from_static(agent));
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| objection(black_box(&headers)));
+        });
+    }
 }
 
 /// The link is cached, as in a warm function: what remains is the id and one write.

@@ -127,10 +127,8 @@ fn arithmetic(reckoned: &Reckoned, room: usize) -> Vec<String> {
             continue;
         }
         let (rest, currency) = (&whole.lines[place..], whole.amount.currency());
-        let amounts = rest.iter().map(|line| line.amount);
-        let sum = amounts.fold(Some(Money::zero(currency)), |sum, amount| {
-            sum?.checked_add(amount)
-        });
+        let mut amounts = rest.iter().map(|line| line.amount);
+        let sum = amounts.try_fold(Money::zero(currency), Money::checked_add);
         let sum = sum.map_or_else(String::new, |sum| format!(" -> {sum} {currency}"));
         said.push(format!("{} more lines{sum}", rest.len()));
         break;

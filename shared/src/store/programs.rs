@@ -13,9 +13,12 @@ use crate::setup::Program;
 /// What a warm function knows by heart; one that has seen so many versions starts over.
 const VERSIONS_MOST: usize = 1_000;
 
-/// Versions by program and number. Clones share what they know.
+/// By program and number.
+type Versions = HashMap<(ProgramId, u64), Arc<Program>>;
+
+/// Clones share what they know.
 #[derive(Debug, Clone, Default)]
-pub(super) struct KnownPrograms(Arc<Mutex<HashMap<(ProgramId, u64), Arc<Program>>>>);
+pub(super) struct KnownPrograms(Arc<Mutex<Versions>>);
 
 impl KnownPrograms {
     fn get(&self, id: &ProgramId, version: u64) -> Option<Arc<Program>> {
