@@ -77,7 +77,8 @@ fn check(shops: &[(Spelling, Stage); 4], input: &Input, count: usize) -> bool {
 
 /// The answer with its status as `http`.
 fn told(shop: &Stage, spelling: Spelling, kind: &str, fields: &[(&str, &str)]) -> Value {
-    let filled = |(name, value): &(&str, &str)| (shop.filled(name), shop.filled(value));
+    // A name may be told again, so it is the same for all.
+    let filled = |(name, value): &(&str, &str)| ((*name).to_owned(), shop.filled(value));
     let fields: Vec<(String, String)> = fields.iter().map(filled).collect();
     let pairs = fields
         .iter()
