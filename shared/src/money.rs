@@ -14,7 +14,7 @@ pub const INPUT_MAX: i64 = 1_000_000_000_000_000;
 const TEXT_LENGTH_MAX: usize = 64;
 
 /// Digits after the point that a [`Percent`] may have.
-const PERCENT_DIGITS_MAX: usize = 10;
+const PERCENT_DIGITS_MAX: u32 = 10;
 
 /// Why a text is not money, a percent or a currency. The text itself is never repeated: it
 /// may come from a stranger, and these messages reach the answer.
@@ -166,17 +166,10 @@ impl Percent {
     /// [`NotMoney::Form`] if it isn't a plain decimal number, [`NotMoney::Percent`] if it is
     /// over 100 or finer than ten digits.
     pub fn parse(text: &str) -> Result<Self, NotMoney> {
-        let (_, fraction) = plain_digits(text)?;
-        if fraction.trim_end_matches('0').len() > PERCENT_DIGITS_MAX {
-            return Err(NotMoney::Percent);
-        }
-        let value = Decimal::from_str_exact(text)
-            .map_err(|_| NotMoney::Percent)?
-            .normalize();
-        if value > Decimal::ONE_HUNDRED {
-            return Err(NotMoney::Percent);
-        }
-        Ok(Self(value))
+        plain_decimal(text)?
+            .filter(|value| *value <= Decimal::ONE_HUNDRED && value.scale() <= PERCENT_DIGITS_MAX)
+            .map(Self)
+            .ok_or(NotMoney::Percent)
     }
 
     /// The number itself, 7.5 for 7.5 %.
@@ -413,6 +406,22 @@ impl fmt::Debug for Money {
     }
 }
 
+/// The number that a text is, without surplus zeros; none where it has more digits than a
+/// `Decimal` holds.
+///
+/// # Errors
+/// [`NotMoney::Form`] if it isn't a plain decimal number.
+pub(crate) fn plain_decimal(text: &str) -> Result<Option<Decimal>, NotMoney> {
+    let (whole, fraction) = plain_digits(text)?;
+    // `Decimal` counts surplus zeros as digits that it has to hold.
+    let (whole, fraction) = (
+        whole.trim_start_matches('0'),
+        fraction.trim_end_matches('0'),
+    );
+    let number = Decimal::from_str_exact(&format!("0{whole}.{fraction}0"));
+    Ok(number.ok().map(|number| number.normalize()))
+}
+
 /// The digits before and after the point, if the text is `[0-9]+(\.[0-9]+)?`.
 fn plain_digits(text: &str) -> Result<(&str, &str), NotMoney> {
     let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -585,6 +594,8 @@ mod tests {
             ("0.00000000010000", "0.0000000001"),
             ("10", "10"),
             ("007", "7"),
+            (&format!("10.{}", "0".repeat(40)), "10"),
+            (&format!("{}7.5", "0".repeat(40)), "7.5"),
         ] {
             assert_eq!(percent(text).to_string(), printed);
         }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Kind, decay};
 use crate::http_types::{Fields, Invalid, Span};
+use crate::money::plain_decimal;
 use crate::setup::text::put;
 use crate::setup::words::words;
 
@@ -199,17 +200,7 @@ fn read_weights(mut fields: Fields) -> Result<PositionWeights, Invalid> {
 
 /// Zero or more, at most four digits before and after the point.
 fn weight(text: &str) -> Result<Decimal, ()> {
-    let is_plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let starts_well = text
-        .bytes()
-        .next()
-        .is_some_and(|byte| byte.is_ascii_digit());
-    if !is_plain || !starts_well || text.ends_with('.') {
-        return Err(());
-    }
-    let weight = Decimal::from_str_exact(text).map_err(drop)?.normalize();
+    let weight = plain_decimal(text).map_err(drop)?.ok_or(())?;
     let most = Decimal::from(10_u64.pow(WEIGHT_DIGITS));
     if weight.scale() <= WEIGHT_DIGITS && weight < most {
         Ok(weight)

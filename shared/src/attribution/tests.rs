@@ -325,6 +325,9 @@ fn terms_are_read_with_their_defaults_and_refused_where_they_make_no_sense() {
         "weights": {"first": "1", "middle": "0.25", "last": "9999.9999"},
     });
     assert_eq!(terms(own.clone()).unwrap().to_json(), own);
+    let mut with_surplus_zeros = own.clone();
+    with_surplus_zeros["weights"]["middle"] = json!(format!("00.25{}", "0".repeat(40)));
+    assert_eq!(terms(with_surplus_zeros).unwrap().to_json(), own);
     let weights = |first: &str| json!({"first": first, "middle": "0", "last": "0"});
     for (given, field, code) in [
         (json!({"model": "markov"}), "model", "word_unknown"),
