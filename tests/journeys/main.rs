@@ -17,4 +17,5 @@ mod races;
 mod refusals;
 mod roles;
 mod rules;
+mod schedule;
 mod setup;

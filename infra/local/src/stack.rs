@@ -7,13 +7,14 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::BoxError;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
+use jiff::civil::Date;
 use redirect::Redirect;
 use serde_json::json;
 use shared::app::{App, Keys};
 use shared::http_types::{Fields, Problem, Request, Response};
 use shared::keys::KeyRing;
 use shared::lambda::{Schedule, Watch};
-use shared::period::{day_of, start_of};
+use shared::period::{day_of, days_after, start_of};
 use shared::rights::{ApiKey, KeyText};
 use shared::store::{Audit, Store};
 use tokio::sync::Mutex;
@@ -89,6 +90,7 @@ impl Stack {
         let file = start.folder.map(|folder| folder.join("clock"));
         let clock = Clock::starting(start.now, file);
         let admin_key = admin_key(&app("setup"), start, clock.now()).await?;
+        let next_day = app("setup").store.next_day_to_run().await?;
         let stack = Self {
             app: app("setup"),
             redirect: Redirect::new(app("redirect")),
@@ -98,7 +100,7 @@ impl Stack {
             console: app("console"),
             has_schedule: start.has_schedule,
             reconciles: start.reconciles,
-            schedule: Mutex::new(clock.now()),
+            schedule: Mutex::new(scheduled_from(clock.now(), next_day)),
             table,
             clock,
         };
@@ -172,7 +174,6 @@ impl Stack {
         }
         *seen = to;
         self.forward(to);
-        drop(self.clock.keep());
         Ok(())
     }
 
@@ -219,7 +220,7 @@ impl Stack {
                 }
                 last = Some(schedule);
             }
-            day = shared::period::days_after(day, 1);
+            day = days_after(day, 1);
         }
         if let Some(schedule) = last
             && self.reconciles
@@ -229,6 +230,12 @@ impl Stack {
         }
         Ok(())
     }
+}
+
+/// From when on runs are due at a start: from now on, or since a day that was left without its run
+/// by a process that ended before or in it.
+fn scheduled_from(now: Timestamp, next_day: Option<Date>) -> Timestamp {
+    next_day.map_or(now, |day| start_of(days_after(day, 1)).min(now))
 }
 
 /// The keys in the folder; new ones are readable by their owner alone.
