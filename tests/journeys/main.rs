@@ -19,3 +19,4 @@ mod roles;
 mod rules;
 mod schedule;
 mod setup;
+mod silence;

@@ -139,9 +139,7 @@ impl Stack {
 
     async fn dev(&self, request: &Request) -> Result<Response, Problem> {
         match (&request.method, request.path.as_str()) {
-            (&Method::GET, "/dev/health") => {
-                Ok(Response::json(StatusCode::OK, &json!({"status": "ready"})))
-            }
+            (&Method::GET, "/dev/health") => Ok(self.health()),
             (&Method::GET, "/dev/clock") => Ok(self.time()),
             (&Method::POST, "/dev/clock") => {
                 let mut fields = Fields::from_json(&request.body)?;
@@ -156,6 +154,15 @@ impl Stack {
             (_, "/dev/clock") => Err(Problem::method_not_allowed("GET, POST")),
             _ => Err(Problem::not_found()),
         }
+    }
+
+    /// What was lost is counted from the start of the process.
+    fn health(&self) -> Response {
+        let health = json!({
+            "status": "ready",
+            "lost_clicks": self.redirect.lost_clicks(),
+        });
+        Response::json(StatusCode::OK, &health)
     }
 
     fn time(&self) -> Response {
