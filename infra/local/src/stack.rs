@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::embedded::Embedded;
+use crate::lanes::Lanes;
 use crate::tables;
 
 /// At this hour (UTC) the run of the day before is due.
@@ -40,6 +41,8 @@ pub struct Stack {
     pub table: Embedded,
     pub clock: Clock,
     pub app: App,
+    /// Where requests from the socket wait.
+    pub(crate) lanes: Lanes,
     redirect: Redirect,
     postback: App,
     payout: App,
@@ -93,6 +96,7 @@ impl Stack {
         let next_day = app("setup").store.next_day_to_run().await?;
         let stack = Self {
             app: app("setup"),
+            lanes: Lanes::new(),
             redirect: Redirect::new(app("redirect")),
             postback: app("postback"),
             payout: app("payout"),
@@ -111,10 +115,7 @@ impl Stack {
     pub async fn handle(&self, mut request: Request) -> Response {
         request.now = self.clock.now();
         let path = request.path.clone();
-        let is_under = |root: &str| {
-            path.strip_prefix(root)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let is_under = |root: &str| is_under(&path, root);
         if is_under("/dev") {
             return self.dev(&request).await.into();
         }
@@ -156,11 +157,12 @@ impl Stack {
         }
     }
 
-    /// What was lost is counted from the start of the process.
+    /// What was lost and refused is counted from the start of the process.
     fn health(&self) -> Response {
         let health = json!({
             "status": "ready",
             "lost_clicks": self.redirect.lost_clicks(),
+            "turned_away": self.lanes.turned_away(),
         });
         Response::json(StatusCode::OK, &health)
     }
@@ -243,6 +245,12 @@ impl Stack {
 /// by a process that ended before or in it.
 fn scheduled_from(now: Timestamp, next_day: Option<Date>) -> Timestamp {
     next_day.map_or(now, |day| start_of(days_after(day, 1)).min(now))
+}
+
+/// Whether a path is this one, or leads on from it.
+pub(crate) fn is_under(path: &str, root: &str) -> bool {
+    path.strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The keys in the folder; new ones are readable by their owner alone.
