@@ -27,7 +27,7 @@ use location::{Location, Parameters};
 const MARGIN_DAYS: i64 = 7;
 /// The longest that a visitor waits for the table, whatever it was asked; the rest of 300 ms is for
 /// all else.
-const WAIT: Duration = Duration::from_millis(270);
+const WAIT: Duration = Duration::from_millis(250);
 
 /// What all clicks of one instance share.
 #[derive(Debug)]
@@ -293,7 +293,7 @@ impl Seen<'_> {
         let recording = state.app.store.record_click(click, &record, expires_at);
         let recorded = tokio::time::timeout_at(deadline, recording)
             .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("270 ms were over".to_owned())));
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("250 ms were over".to_owned())));
         if let Err(error) = recorded {
             state.lose(link, &error);
         }
