@@ -51,6 +51,15 @@ pub struct Emulated {
 impl Emulated {
     /// Starts a binary with this environment and nothing else of the process's own.
     pub async fn start(binary: &Path, environment: &[(&str, String)]) -> Self {
+        Self::start_with_log(binary, environment, Stdio::null()).await
+    }
+
+    /// The same, and its log goes there.
+    pub async fn start_with_log(
+        binary: &Path,
+        environment: &[(&str, String)],
+        log: impl Into<Stdio>,
+    ) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             events: Mutex::new(receiver),
@@ -85,7 +94,7 @@ impl Emulated {
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
             .env("AWS_LAMBDA_LOG_GROUP_NAME", "group")
             .env("AWS_LAMBDA_LOG_STREAM_NAME", "stream")
-            .stdout(Stdio::null())
+            .stdout(log)
             .kill_on_drop(true);
         for (name, value) in environment {
             command.env(name, value);

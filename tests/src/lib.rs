@@ -61,7 +61,12 @@ impl World {
     /// Shop `shop`, program `shoes` (10 %, no hold, EUR, active), affiliate `anna` with link
     /// `anna-shoes`, paid daily.
     pub async fn with_shop(now: &str) -> Self {
-        let mut world = Self::empty(now).await;
+        Self::empty(now).await.stocked().await
+    }
+
+    /// The same shop in a world that is empty.
+    pub async fn stocked(mut self) -> Self {
+        let world = &mut self;
         let shop = world
             .post("merchants", json!({"id": "shop", "name": "Shop"}))
             .await;
@@ -91,7 +96,7 @@ impl World {
             .await;
         let link = json!({"slug": "anna-shoes", "program": "shoes", "affiliate": "anna"});
         world.made("links", link).await;
-        world
+        self
     }
 
     /// One request, as the front would hand it on.

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shared::app::App;
 use shared::click::LinkId;
 use shared::setup::{Affiliate, Link, Program, Slug};
 use shared::store::StoreError;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// The longest that a visitor waits for a link to be read.
 const READ: Duration = Duration::from_millis(150);

@@ -6,8 +6,14 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use shared::http_types::parse_instant;
+
+/// How often the time is kept.
+const KEPT_EVERY: Duration = Duration::from_secs(1);
+/// What is kept is so much later than now: whoever dies before the next time has told nobody of a
+/// later instant than that.
+const AHEAD: SignedDuration = SignedDuration::from_secs(2);
 
 /// A clock that runs on in real seconds from wherever it was set.
 #[derive(Debug)]
@@ -39,21 +45,28 @@ impl Clock {
 
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        let (at, since) = *self.set.lock().expect("nobody panics while holding it");
+        Self::read(*self.set.lock().expect("nobody panics while holding it"))
+    }
+
+    fn read((at, since): (Timestamp, Instant)) -> Timestamp {
         let passed = i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX);
-        at.checked_add(jiff::SignedDuration::from_millis(passed))
+        at.checked_add(SignedDuration::from_millis(passed))
             .unwrap_or(Timestamp::MAX)
     }
 
-    /// Moves it forward.
+    /// Moves it forward, in its file before anybody sees it.
     ///
     /// # Errors
     /// [`GoesBack`] where `to` is earlier than now.
     pub fn move_to(&self, to: Timestamp) -> Result<(), GoesBack> {
-        if to < self.now() {
+        let mut set = self.set.lock().expect("nobody panics while holding it");
+        if to < Self::read(*set) {
             return Err(GoesBack);
         }
-        *self.set.lock().expect("nobody panics while holding it") = (to, Instant::now());
+        if let Err(error) = self.write(to) {
+            not_kept(&error);
+        }
+        *set = (to, Instant::now());
         Ok(())
     }
 
@@ -62,21 +75,32 @@ impl Clock {
     /// # Errors
     /// What the file system says.
     pub fn keep(&self) -> io::Result<()> {
+        // Held until it is written: nobody moves the clock meanwhile.
+        let set = self.set.lock().expect("nobody panics while holding it");
+        self.write(Self::read(*set))
+    }
+
+    fn write(&self, now: Timestamp) -> io::Result<()> {
         let Some(file) = &self.file else {
             return Ok(());
         };
+        let ahead = now.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
         let new = file.with_extension("new");
-        fs::write(&new, self.now().to_string())?;
+        fs::write(&new, ahead.to_string())?;
         fs::rename(new, file)
     }
 
     /// Keeps the time again and again, for as long as the stack runs.
     pub async fn keep_on(&self) {
         loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
             if let Err(error) = self.keep() {
-                tracing::warn!(error = %error, "could not keep the clock");
+                not_kept(&error);
             }
+            tokio::time::sleep(KEPT_EVERY).await;
         }
     }
+}
+
+fn not_kept(error: &io::Error) {
+    tracing::warn!(error = %error, "could not keep the clock");
 }

@@ -316,6 +316,7 @@ impl Embedded {
             (Reply::TimedOut, _) => {
                 return Err(ConnectorError::timeout("the answer was lost".into()));
             }
+            (Reply::Never, _) => return std::future::pending().await,
             (Reply::Stale, _) => Answer {
                 status: 200,
                 body: lagging

@@ -1,11 +1,14 @@
 //! The HTTP front: requests from a socket, as the functions take them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
+use bytes::Bytes;
 use http::header;
+use http::request::Parts;
 use jiff::Timestamp;
 use shared::http_types::{Problem, Request, Response};
 use tokio::net::TcpListener;
@@ -14,6 +17,8 @@ use crate::stack::Stack;
 
 /// As Lambda: a larger body does not arrive.
 const BODY_MOST: usize = 6 * 1024 * 1024;
+/// Whoever takes longer to send a body gives its place to another.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Serves until `stop` is done.
 ///
@@ -34,23 +39,33 @@ async fn answer(
     State(stack): State<Arc<Stack>>,
     request: axum::extract::Request,
 ) -> http::Response<Body> {
-    let response = match read(request).await {
-        Ok(request) => stack.handle(request).await,
-        Err(problem) => problem.into(),
-    };
-    write(response)
+    write(taken(&stack, request).await.unwrap_or_else(Response::from))
 }
 
-async fn read(request: axum::extract::Request) -> Result<Request, Problem> {
+/// Answered in its turn, or not taken.
+async fn taken(stack: &Stack, request: axum::extract::Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, BODY_MOST)
+    let Some(lane) = stack.lanes.of(parts.uri.path()) else {
+        // Nobody looks at a body that comes with a visit.
+        return Ok(stack.handle(read(parts, Bytes::new())).await);
+    };
+    let place = lane.places.try_acquire();
+    let _place = place.map_err(|_| stack.lanes.turn_away())?;
+    let body = tokio::time::timeout(BODY_WITHIN, to_bytes(body, BODY_MOST))
         .await
+        .map_err(|_| Problem::unavailable())?
         .map_err(|_| Problem::too_large())?;
+    let turn = lane.turns.acquire().await;
+    let _turn = turn.expect("nobody closes the lanes");
+    Ok(stack.handle(read(parts, body)).await)
+}
+
+fn read(parts: Parts, body: Bytes) -> Request {
     let https = parts
         .headers
         .get("x-forwarded-proto")
         .is_some_and(|value| value == "https");
-    Ok(Request {
+    Request {
         method: parts.method,
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
@@ -60,7 +75,7 @@ async fn read(request: axum::extract::Request) -> Result<Request, Problem> {
         body,
         // The stack sets its own clock's.
         now: Timestamp::UNIX_EPOCH,
-    })
+    }
 }
 
 fn write(response: Response) -> http::Response<Body> {

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod demo;
 pub mod embedded;
 pub mod front;
+mod lanes;
 pub mod reconcile;
 pub mod replay;
 pub mod stack;

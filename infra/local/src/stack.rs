@@ -7,19 +7,21 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::BoxError;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
+use jiff::civil::Date;
 use redirect::Redirect;
 use serde_json::json;
 use shared::app::{App, Keys};
 use shared::http_types::{Fields, Problem, Request, Response};
 use shared::keys::KeyRing;
 use shared::lambda::{Schedule, Watch};
-use shared::period::{day_of, start_of};
+use shared::period::{day_of, days_after, start_of};
 use shared::rights::{ApiKey, KeyText};
 use shared::store::{Audit, Store};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::embedded::Embedded;
+use crate::lanes::Lanes;
 use crate::tables;
 
 /// At this hour (UTC) the run of the day before is due.
@@ -39,6 +41,8 @@ pub struct Stack {
     pub table: Embedded,
     pub clock: Clock,
     pub app: App,
+    /// Where requests from the socket wait.
+    pub(crate) lanes: Lanes,
     redirect: Redirect,
     postback: App,
     payout: App,
@@ -89,8 +93,10 @@ impl Stack {
         let file = start.folder.map(|folder| folder.join("clock"));
         let clock = Clock::starting(start.now, file);
         let admin_key = admin_key(&app("setup"), start, clock.now()).await?;
+        let next_day = app("setup").store.next_day_to_run().await?;
         let stack = Self {
             app: app("setup"),
+            lanes: Lanes::new(),
             redirect: Redirect::new(app("redirect")),
             postback: app("postback"),
             payout: app("payout"),
@@ -98,7 +104,7 @@ impl Stack {
             console: app("console"),
             has_schedule: start.has_schedule,
             reconciles: start.reconciles,
-            schedule: Mutex::new(clock.now()),
+            schedule: Mutex::new(scheduled_from(clock.now(), next_day)),
             table,
             clock,
         };
@@ -109,10 +115,7 @@ impl Stack {
     pub async fn handle(&self, mut request: Request) -> Response {
         request.now = self.clock.now();
         let path = request.path.clone();
-        let is_under = |root: &str| {
-            path.strip_prefix(root)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let is_under = |root: &str| is_under(&path, root);
         if is_under("/dev") {
             return self.dev(&request).await.into();
         }
@@ -137,9 +140,7 @@ impl Stack {
 
     async fn dev(&self, request: &Request) -> Result<Response, Problem> {
         match (&request.method, request.path.as_str()) {
-            (&Method::GET, "/dev/health") => {
-                Ok(Response::json(StatusCode::OK, &json!({"status": "ready"})))
-            }
+            (&Method::GET, "/dev/health") => Ok(self.health()),
             (&Method::GET, "/dev/clock") => Ok(self.time()),
             (&Method::POST, "/dev/clock") => {
                 let mut fields = Fields::from_json(&request.body)?;
@@ -154,6 +155,16 @@ impl Stack {
             (_, "/dev/clock") => Err(Problem::method_not_allowed("GET, POST")),
             _ => Err(Problem::not_found()),
         }
+    }
+
+    /// What was lost and refused is counted from the start of the process.
+    fn health(&self) -> Response {
+        let health = json!({
+            "status": "ready",
+            "lost_clicks": self.redirect.lost_clicks(),
+            "turned_away": self.lanes.turned_away(),
+        });
+        Response::json(StatusCode::OK, &health)
     }
 
     fn time(&self) -> Response {
@@ -172,7 +183,6 @@ impl Stack {
         }
         *seen = to;
         self.forward(to);
-        drop(self.clock.keep());
         Ok(())
     }
 
@@ -219,7 +229,7 @@ impl Stack {
                 }
                 last = Some(schedule);
             }
-            day = shared::period::days_after(day, 1);
+            day = days_after(day, 1);
         }
         if let Some(schedule) = last
             && self.reconciles
@@ -229,6 +239,18 @@ impl Stack {
         }
         Ok(())
     }
+}
+
+/// From when on runs are due at a start: from now on, or since a day that was left without its run
+/// by a process that ended before or in it.
+fn scheduled_from(now: Timestamp, next_day: Option<Date>) -> Timestamp {
+    next_day.map_or(now, |day| start_of(days_after(day, 1)).min(now))
+}
+
+/// Whether a path is this one, or leads on from it.
+pub(crate) fn is_under(path: &str, root: &str) -> bool {
+    path.strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The keys in the folder; new ones are readable by their owner alone.

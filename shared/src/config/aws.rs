@@ -1,8 +1,16 @@
 //! The AWS account a process speaks to: region, credentials, and a client for each service.
 
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 
 use super::{ConfigError, Hidden};
+
+/// The SDK itself waits for ever for a table that takes a call and answers nothing.
+const ATTEMPT: Duration = Duration::from_secs(3);
+/// A caller is told within its own time that the outcome is unknown.
+const CALL: Duration = Duration::from_secs(10);
 
 /// Which region, by whose credentials, and the services that are not the region's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +55,12 @@ impl Aws {
         let mut config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(self.region.clone()))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_attempt_timeout(ATTEMPT)
+                    .operation_timeout(CALL)
+                    .build(),
+            )
             .credentials_provider(self.credentials());
         config.set_endpoint_url(self.dynamo_endpoint.clone());
         aws_sdk_dynamodb::Client::from_conf(config.build())
@@ -70,5 +84,19 @@ impl Aws {
             None,
             "environment",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_call_to_the_table_is_waited_for_for_ever() {
+        let read = |name: &str| name.starts_with("AWS_").then(|| "any".to_owned());
+        let table = Aws::read(read).unwrap().dynamo();
+        let timeouts = table.config().timeout_config().unwrap();
+        assert_eq!(timeouts.operation_attempt_timeout(), Some(ATTEMPT));
+        assert_eq!(timeouts.operation_timeout(), Some(CALL));
     }
 }

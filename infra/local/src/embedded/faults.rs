@@ -33,6 +33,8 @@ pub enum Fault {
     /// A read that did not ask for a consistent one is answered as it was before, or with
     /// nothing: what an index or a replica that lags may say.
     Stale,
+    /// Not applied, and never answered: the connection is taken, and nothing comes back.
+    Hang,
 }
 
 /// Which faults, and how often. The same seed and the same calls give the same faults.
@@ -63,7 +65,7 @@ impl Faults {
         self
     }
 
-    /// All kinds.
+    /// All kinds that a caller without a deadline of its own outlives.
     pub const KINDS: [Fault; 9] = [
         Fault::RequestLost,
         Fault::AnswerLost,
@@ -125,6 +127,7 @@ pub(super) enum Reply {
     Stale,
     Lost,
     TimedOut,
+    Never,
     Refused(Answer),
 }
 
@@ -218,6 +221,7 @@ impl Network {
                 (true, Reply::Engine)
             }
             Fault::Stale => (false, Reply::Stale),
+            Fault::Hang => (false, Reply::Never),
         }
     }
 
