@@ -13,6 +13,7 @@ mod generated;
 mod links;
 mod marks;
 mod money;
+mod privacy;
 mod races;
 mod refusals;
 mod roles;

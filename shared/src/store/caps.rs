@@ -15,6 +15,14 @@ fn key(program: &ProgramId, used: &CapUse) -> Key {
 }
 
 impl Store {
+    /// The member of a transaction that removes what was taken of a budget.
+    pub(super) fn untaken(&self, program: &ProgramId, used: &CapUse) -> Write {
+        Write::Remove {
+            table: self.core(),
+            key: key(program, used),
+        }
+    }
+
     /// The member of a conversion's transaction that takes its part of a budget, if there is as much
     /// left; none where the part alone is more than the whole.
     pub(super) fn taken(&self, program: &ProgramId, used: &CapUse) -> Option<Write> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-    Update,
+    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem, Update,
 };
 
 use super::{Key, Row, Store, StoreError};
@@ -37,6 +37,8 @@ pub(super) enum Write {
         condition: String,
         values: Vec<(String, AttributeValue)>,
     },
+    /// Removes an item, if it is there.
+    Remove { table: String, key: Key },
     /// Asks for a condition only.
     Check {
         table: String,
@@ -203,6 +205,13 @@ fn member(write: &Write) -> TransactWriteItem {
                 .return_values_on_condition_check_failure(old)
                 .build();
             item.update(update.expect("table, key and expression are set"))
+        }
+        Write::Remove { table, key } => {
+            let delete = Delete::builder()
+                .table_name(table)
+                .set_key(Some(key.attributes()))
+                .build();
+            item.delete(delete.expect("table and key are set"))
         }
         Write::Check {
             table,
