@@ -5,6 +5,7 @@
 )]
 
 mod attribution;
+mod canaries;
 mod claims;
 mod cut;
 mod deadline;
