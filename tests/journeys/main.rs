@@ -19,4 +19,5 @@ mod races;
 mod refusals;
 mod roles;
 mod rules;
+mod security;
 mod setup;
