@@ -21,3 +21,4 @@ mod roles;
 mod rules;
 mod security;
 mod setup;
+mod threats;
