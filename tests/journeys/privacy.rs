@@ -1,9 +1,10 @@
 //! Who is forgotten and what stays: erasure of a customer and of a visitor, and what has expired.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use clickledger::embedded::Cut;
+use clickledger::embedded::{Cut, Fault, Faults};
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Value, json};
 use shared::click::Click;
@@ -462,6 +463,59 @@ async fn an_erasure_that_dies_anywhere_is_finished_by_the_same_call() {
         }
     }
     assert!(16 <= cuts, "{cuts}");
+    let books = world.get("reports/reconciliation").await.body;
+    assert_eq!(books["differences"], json!([]), "{books}");
+}
+
+/// Orders, refunds and erasures of one customer at once, over a table that conflicts and loses
+/// answers: what is forgotten is never money.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_erasure_among_orders_and_refunds_loses_none_of_them() {
+    let world = shop(json!({
+        "commission": [{"type": "percent", "percent": "10", "recurring": {"max_count": 1000}}],
+        "caps": [{"per": "customer", "count": 1000}],
+    }))
+    .await;
+    let click = world.click("anna-shoes").await;
+    world.stack.table.set_faults(
+        Faults::seeded(7)
+            .with(Fault::Conflict, 30)
+            .with(Fault::AnswerLost, 30)
+            .with(Fault::LateRepeat, 30),
+    );
+    let world = Arc::new(world);
+    let mut senders = Vec::new();
+    for sender in 0..4 {
+        let (world, click) = (Arc::clone(&world), click.clone());
+        senders.push(tokio::spawn(async move {
+            for number in 0..8 {
+                let order = format!("A-{sender}-{number}");
+                let sale = json!({"click_id": click, "customer_id": EVA, "order_id": order, "amount": "100"});
+                let refund = json!({"order_id": order, "reversal_id": "r", "amount": "40"});
+                while world.postback(sale.clone()).await.status != 200 {}
+                while world.reversal(refund.clone()).await.status != 200 {}
+            }
+        }));
+    }
+    let whom = json!({"merchant": "shop", "customer_id": EVA});
+    let mut erasures = 0;
+    while !senders.iter().all(tokio::task::JoinHandle::is_finished) {
+        let erased = world.post("erasures", whom.clone()).await;
+        assert!([200, 503].contains(&erased.status), "{erased:?}");
+        erasures += 1;
+        tokio::task::yield_now().await;
+    }
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    world.stack.table.set_faults(Faults::none());
+    world.stack.table.arrive();
+    erase(&world, whom).await;
+    println!("{erasures} erasures among 32 orders");
+
+    // A shop's late repeat may have told of her again; she is forgotten all the same.
+    assert_eq!(holding(&world, &pseudonym(&world, EVA)).await, 0);
+    assert_eq!(world.balance("anna").await["on_hold"], "192.00");
     let books = world.get("reports/reconciliation").await.body;
     assert_eq!(books["differences"], json!([]), "{books}");
 }
