@@ -1,10 +1,10 @@
 //! Who is forgotten and what stays: erasure of a customer and of a visitor, and what has expired.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use clickledger::embedded::{Cut, Fault, Faults};
+use clickledger::embedded::{Cut, Fault, Faults, Passing};
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Value, json};
 use shared::click::Click;
@@ -518,6 +518,35 @@ async fn an_erasure_among_orders_and_refunds_loses_none_of_them() {
     assert_eq!(world.balance("anna").await["on_hold"], "192.00");
     let books = world.get("reports/reconciliation").await.body;
     assert_eq!(books["differences"], json!([]), "{books}");
+}
+
+/// What was sent in time may arrive after the customer has come back: she keeps what is new.
+#[tokio::test]
+async fn an_erasure_that_lands_late_takes_nothing_new_with_it() {
+    let world = shop(json!({})).await;
+    let click = world.click("anna-shoes").await;
+    let sale = |order: &str| json!({"click_id": click, "customer_id": EVA, "order_id": order, "amount": "100"});
+    assert_eq!(world.postback(sale("A-1")).await.status, 200);
+    let sent: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let removals = Arc::clone(&sent);
+    world.stack.table.meddle(move |passing| {
+        if let Passing::Asked { request, .. } = passing
+            && !request["TransactItems"][0]["Delete"].is_null()
+        {
+            removals.lock().unwrap().push(request.clone());
+        }
+        None
+    });
+    erase(&world, json!({"merchant": "shop", "customer_id": EVA})).await;
+    assert_eq!(world.postback(sale("A-2")).await.status, 200);
+    let mut late = sent.lock().unwrap().pop().unwrap();
+    late.as_object_mut().unwrap().remove("ClientRequestToken");
+    let late = serde_json::from_value(late).unwrap();
+    drop(world.stack.table.engine().transact_write_items(late));
+
+    let renewed =
+        json!({"program": "shoes", "customer_id": EVA, "order_id": "A-3", "amount": "100"});
+    assert_eq!(paid(&world.postback(renewed).await), "10.00");
 }
 
 #[tokio::test]

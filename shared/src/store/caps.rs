@@ -20,6 +20,7 @@ impl Store {
         Write::Remove {
             table: self.core(),
             key: key(program, used),
+            only: None,
         }
     }
 

@@ -72,6 +72,7 @@ impl Store {
                     writes.push(Write::Remove {
                         table: self.core(),
                         key: key(program, affiliate, Some(customer), counter),
+                        only: None,
                     });
                 }
             }

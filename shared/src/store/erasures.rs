@@ -81,7 +81,8 @@ impl Store {
         Ok(next)
     }
 
-    /// Removes what is known of a merchant's customer in every program.
+    /// Removes what is known of a merchant's customer in every program. It may land late, when the
+    /// customer has come back: then that is not taken.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -90,11 +91,11 @@ impl Store {
         merchant: &MerchantId,
         customer: &str,
     ) -> Result<(), StoreError> {
-        self.remove_all(&super::customers::partition(merchant, customer))
-            .await
+        let pk = super::customers::partition(merchant, customer);
+        self.remove_all(&pk, Some("conversion")).await
     }
 
-    /// Removes all clicks and views of a visitor.
+    /// Removes all clicks and views of a visitor. None is ever made again.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -103,23 +104,28 @@ impl Store {
         program: &ProgramId,
         visitor: Visitor,
     ) -> Result<(), StoreError> {
-        self.remove_all(&super::clicks::partition(program, visitor))
-            .await
+        let pk = super::clicks::partition(program, visitor);
+        self.remove_all(&pk, None).await
     }
 
-    async fn remove_all(&self, pk: &str) -> Result<(), StoreError> {
-        let rows = self.read_between(&self.core(), pk, "!", "~").await?;
-        let keys = rows.iter().map(|row| row.get_text("sk"));
-        let writes = keys
-            .map(|sk| {
-                Ok(Write::Remove {
-                    table: self.core(),
-                    key: Key::new(pk, sk?),
-                })
-            })
-            .collect::<Result<Vec<_>, StoreError>>()?;
+    /// Removes the items of a partition, each only while this attribute is what it is now.
+    async fn remove_all(&self, pk: &str, same: Option<&'static str>) -> Result<(), StoreError> {
+        let mut writes = Vec::new();
+        for row in self.read_between(&self.core(), pk, "!", "~").await? {
+            let only = match same {
+                Some(name) => Some((name, row.get_text(name)?.to_owned())),
+                None => None,
+            };
+            writes.push(Write::Remove {
+                table: self.core(),
+                key: Key::new(pk, row.get_text("sk")?),
+                only,
+            });
+        }
         for some in writes.chunks(TRANSACTION_MOST) {
-            self.transact(some).await?;
+            if matches!(self.transact(some).await?, Outcome::Failed(_)) {
+                return Err(StoreError::Contended);
+            }
         }
         Ok(())
     }

@@ -37,8 +37,12 @@ pub(super) enum Write {
         condition: String,
         values: Vec<(String, AttributeValue)>,
     },
-    /// Removes an item, if it is there.
-    Remove { table: String, key: Key },
+    /// Removes an item, if it is there; with an attribute and its text only the item that has it.
+    Remove {
+        table: String,
+        key: Key,
+        only: Option<(&'static str, String)>,
+    },
     /// Asks for a condition only.
     Check {
         table: String,
@@ -206,12 +210,18 @@ fn member(write: &Write) -> TransactWriteItem {
                 .build();
             item.update(update.expect("table, key and expression are set"))
         }
-        Write::Remove { table, key } => {
+        Write::Remove { table, key, only } => {
             let delete = Delete::builder()
                 .table_name(table)
                 .set_key(Some(key.attributes()))
-                .build();
-            item.delete(delete.expect("table and key are set"))
+                .return_values_on_condition_check_failure(old);
+            let delete = match only {
+                None => delete,
+                Some((name, seen)) => delete
+                    .condition_expression(format!("attribute_not_exists(pk) OR {name} = :seen"))
+                    .expression_attribute_values(":seen", text(seen)),
+            };
+            item.delete(delete.build().expect("table and key are set"))
         }
         Write::Check {
             table,
