@@ -170,7 +170,8 @@ impl Response {
         }
     }
 
-    /// An answer with a body of the given content type.
+    /// An answer with a body of the given content type: for whoever asked, not for a browser to guess
+    /// at, to run, to frame, or to tell other sites of.
     #[must_use]
     pub fn bytes(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         Self {
@@ -179,6 +180,11 @@ impl Response {
         }
         .with(header::CONTENT_TYPE, content_type)
         .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .with(
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        )
+        .with(header::REFERRER_POLICY, "no-referrer")
     }
 
     #[must_use]

@@ -11,13 +11,28 @@ use jiff::SignedDuration;
 use lambda_runtime::layers::TracingLayer;
 use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
 use serde_json::Value;
+use tracing::{Level, Subscriber};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::http_types::{Request, Response};
 
 pub use event::Schedule;
 use event::{Event, NotAnEvent};
 pub use watch::Watch;
+
+/// Those that may tell details.
+const OUR_CRATES: [&str; 7] = [
+    "shared",
+    "redirect",
+    "postback",
+    "payout",
+    "report",
+    "console",
+    "clickledger",
+];
 
 /// CloudFront gives a function up that has not answered after 60 s.
 const ANSWERED_WITHIN: SignedDuration = SignedDuration::from_secs(55);
@@ -68,6 +83,15 @@ pub fn logs<W>(filter: &str, to: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    log_lines(filter, to).init();
+}
+
+/// The same, before it takes up anybody's lines. Whatever the filter says, of others' crates it takes
+/// only what they tell at `info` and above: below, the SDK prints whole items as they come and go.
+pub fn log_lines<W>(filter: &str, to: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     tracing_subscriber::fmt()
         .with_writer(to)
         .json()
@@ -75,7 +99,13 @@ where
         .with_span_list(false)
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_ansi(false)
-        .init();
+        .finish()
+        .with(filter_fn(|of| {
+            *of.level() <= Level::INFO
+                || OUR_CRATES
+                    .iter()
+                    .any(|ours| Some(*ours) == of.target().split("::").next())
+        }))
 }
 
 fn run<S, E, I, H>(init: I, handle: H) -> ExitCode
@@ -151,5 +181,45 @@ impl From<Failure> for Diagnostic {
             error_type: failure.kind.to_owned(),
             error_message: failure.message,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn at_any_level_others_tell_no_details() {
+        let lines = Lines::default();
+        let kept = lines.clone();
+        tracing::subscriber::with_default(log_lines("trace", move || kept.clone()), || {
+            tracing::trace!(target: "aws_smithy_runtime::client", "a whole item");
+            tracing::debug!(target: "lambda_runtime", "a whole event");
+            tracing::info!(target: "lambda_runtime", "an instance");
+            tracing::trace!(target: "shared::store", "a detail");
+        });
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let told: Vec<&str> = ["a whole item", "a whole event", "an instance", "a detail"]
+            .into_iter()
+            .filter(|text| lines.contains(text))
+            .collect();
+        assert_eq!(told, ["an instance", "a detail"]);
     }
 }

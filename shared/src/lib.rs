@@ -7,6 +7,8 @@ pub mod claim;
 pub mod click;
 pub mod commission;
 pub mod conversion;
+pub mod customer;
+pub mod erasure;
 pub mod http_types;
 pub mod ids;
 pub mod keys;

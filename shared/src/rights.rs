@@ -100,6 +100,8 @@ table! {
     WritePayers         seen_by ReadPayers:           all        no       no;
     ReadMerchants       seen_by ReadMerchants:        all        own      no;
     WriteMerchants      seen_by ReadMerchants:        no         no       no;
+    /// Of the merchant's customers, and of its programs' visitors.
+    EraseData           seen_by ReadMerchants:        no         own      no;
     ReadSecrets         seen_by ReadSecrets:          no         own      no;
     WriteSecrets        seen_by ReadSecrets:          no         own      no;
     ReadPrograms        seen_by ReadPrograms:         all        own      own;
@@ -298,6 +300,7 @@ mod tests {
             WritePayers           ++    ++    44    44
             ReadMerchants         ++    ++    +4    44
             WriteMerchants        ++    33    34    44
+            EraseData             ++    33    +4    44
             ReadSecrets           ++    44    +4    44
             WriteSecrets          ++    44    +4    44
             ReadPrograms          ++    ++    +4    +4

@@ -12,6 +12,7 @@ mod conversions;
 mod counters;
 mod crediting;
 mod customers;
+mod erasures;
 mod lines;
 mod marks;
 mod months;

@@ -24,6 +24,12 @@ fn name(https: bool) -> &'static str {
 }
 
 impl Cookie {
+    /// Reads a cookie's value.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<[u8; 16]> {
+        BASE64.decode(value).ok()?.try_into().ok()
+    }
+
     /// The value that a request brings.
     #[must_use]
     pub fn sent(headers: &HeaderMap, https: bool) -> Option<[u8; 16]> {
@@ -34,7 +40,7 @@ impl Cookie {
             .flat_map(|line| line.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
             .filter(|(own, _)| *own == name(https))
-            .find_map(|(_, value)| <[u8; 16]>::try_from(BASE64.decode(value).ok()?).ok())
+            .find_map(|(_, value)| Self::parse(value))
     }
 
     /// The visitor's cookie, or a new one of these random bytes.

@@ -330,18 +330,20 @@ fn items_by_serde(text: &str) -> Option<Vec<(String, u64, Decimal)>> {
             .map(String::as_str)
             .all(|name| is_known(&name))
             .then_some(())?;
-        text("category")?;
+        let is_name = |text: &&str| text.len() <= 128 && !text.chars().any(char::is_control);
+        text("category").filter(is_name)?;
         let quantity = match members.get("quantity") {
             None | Some(Value::Null) => 1,
             Some(Value::String(text)) if text.is_empty() => 1,
             Some(quantity) => quantity.as_u64()?,
         };
-        let sku = text("sku").filter(|sku| !sku.is_empty())?;
+        let sku = text("sku").filter(|sku| !sku.is_empty() && is_name(sku))?;
         let amount = decimal(text("amount")?)?.normalize();
         let fits = amount.scale() <= 2 && amount <= Decimal::new(INPUT_MAX, 2);
         fits.then(|| (sku.to_owned(), quantity, amount))
     };
-    value.as_array()?.iter().map(read).collect()
+    let lines = value.as_array().filter(|lines| lines.len() <= 200)?;
+    lines.iter().map(read).collect()
 }
 
 pub fn items(input: &Input) -> bool {
@@ -352,10 +354,8 @@ pub fn items(input: &Input) -> bool {
     let euro = currency("EUR");
     let form = format!("items={}", encoded(&text));
     let mut fields = Fields::from_form(form.as_bytes()).expect("one field");
-    let read = fields.objects("items").ok().flatten().and_then(|items| {
-        let items = items.into_iter().map(|item| Item::read(item, euro));
-        items.collect::<Result<Vec<Item>, _>>().ok()
-    });
+    let items = fields.objects("items").ok().flatten();
+    let read = items.and_then(|items| Item::read_all(items, euro).ok());
     let stands_twice = shared::http_types::parse_json(text.as_bytes())
         .is_err_and(|invalid| invalid.code == "parameter_repeated");
     let second = items_by_serde(&text).filter(|_| !stands_twice);

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use clickledger::embedded::Cut;
-use clickledger::tables;
 use serde_json::{Value, json};
 use tests::World;
 use tokio::sync::Semaphore;
@@ -146,48 +144,23 @@ async fn run(world: &World) -> tests::Answer {
 
 /// All that both tables hold, less the times and the number of attempts.
 async fn everything(world: &World) -> Vec<String> {
-    let client = world.stack.table.client("setup");
-    let names = tables::names();
-    let mut items = Vec::new();
-    for table in [names.core, names.ledger] {
-        let mut start = None;
-        loop {
-            let page = client
-                .scan()
-                .table_name(&table)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .unwrap();
-            for item in page.items.unwrap_or_default() {
-                let mut shown: Vec<String> = item
-                    .iter()
-                    .filter(|(name, _)| {
-                        !matches!(
-                            name.as_str(),
-                            "recorded_at" | "created_at" | "gates_closed_at" | "epoch"
-                        )
-                    })
-                    .map(|(name, value)| format!("{name}={}", text(value)))
-                    .collect();
-                shown.sort();
-                items.push(shown.join(" "));
-            }
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                break;
-            }
-        }
-    }
+    let items = world.items().await.into_iter();
+    let mut items: Vec<String> = items
+        .map(|item| {
+            let shown = item.iter().filter(|(name, _)| {
+                !matches!(
+                    name.as_str(),
+                    "recorded_at" | "created_at" | "gates_closed_at" | "epoch"
+                )
+            });
+            let shown: Vec<String> = shown
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            shown.join(" ")
+        })
+        .collect();
     items.sort();
     items
-}
-
-fn text(value: &AttributeValue) -> String {
-    match value {
-        AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
-        other => format!("{other:?}"),
-    }
 }
 
 #[expect(

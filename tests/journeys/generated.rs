@@ -98,6 +98,8 @@ const CONSOLE: Allowed = Allowed {
         "affiliate_unknown",
         "amount_invalid",
         "browser_only_converts",
+        "click_forged",
+        "click_unknown",
         "country_invalid",
         "currency_invalid",
         "cursor_invalid",
@@ -147,6 +149,7 @@ const CONSOLE: Allowed = Allowed {
         "type_wrong",
         "unauthorised",
         "utf8_invalid",
+        "visitor_invalid",
         "word_unknown",
     ],
 };

@@ -5,6 +5,7 @@
 )]
 
 mod attribution;
+mod canaries;
 mod claims;
 mod cut;
 mod deadline;
@@ -15,10 +16,13 @@ mod links;
 mod marks;
 mod money;
 mod overload;
+mod privacy;
 mod races;
 mod refusals;
 mod roles;
 mod rules;
 mod schedule;
+mod security;
 mod setup;
 mod silence;
+mod threats;

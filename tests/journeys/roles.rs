@@ -117,6 +117,13 @@ async fn every_call_of_every_function_is_written_down() {
         world.turn_to(day).await;
     }
 
+    for whom in [
+        json!({"merchant": "shop", "customer_id": "c-1"}),
+        json!({"program": "shoes", "click_id": click_id}),
+    ] {
+        assert_eq!(world.post("erasures", whom).await.status, 200);
+    }
+
     let mut recorded: BTreeMap<&str, BTreeSet<Vec<String>>> = BTreeMap::new();
     for call in world.stack.table.calls() {
         if call.function == "setup" {

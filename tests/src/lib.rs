@@ -3,6 +3,7 @@
 pub mod emulator;
 pub mod ssm;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -239,6 +240,37 @@ impl World {
 }
 
 impl World {
+    /// All items of both tables, attribute by attribute, as text.
+    pub async fn items(&self) -> Vec<BTreeMap<String, String>> {
+        let client = self.stack.table.client("setup");
+        let names = clickledger::tables::names();
+        let mut items = Vec::new();
+        for table in [names.core, names.ledger] {
+            let mut start = None;
+            loop {
+                let page = client
+                    .scan()
+                    .table_name(&table)
+                    .set_exclusive_start_key(start)
+                    .send()
+                    .await
+                    .expect("the embedded table is read through");
+                let page_of = page.items.unwrap_or_default().into_iter();
+                items.extend(page_of.map(|item| {
+                    let attributes = item.into_iter();
+                    attributes
+                        .map(|(name, value)| (name, text_of(&value)))
+                        .collect::<BTreeMap<_, _>>()
+                }));
+                start = page.last_evaluated_key;
+                if start.is_none() {
+                    break;
+                }
+            }
+        }
+        items
+    }
+
     /// Changes a number of an item in the core table behind everybody's back.
     pub async fn tamper(&self, pk: &str, sk: &str, attribute: &str, change: i64) {
         let text = |text: &str| AttributeValue::S(text.to_owned());
@@ -323,6 +355,13 @@ impl<'a> Person<'a> {
         let headers = [("if-match", etag.as_str())];
         self.send_with(Method::PATCH, path, &headers, Some(body))
             .await
+    }
+}
+
+fn text_of(value: &AttributeValue) -> String {
+    match value {
+        AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
+        other => format!("{other:?}"),
     }
 }
 

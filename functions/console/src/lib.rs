@@ -4,6 +4,7 @@ mod balances;
 mod claims;
 mod conversions;
 mod entries;
+mod erasures;
 mod keys;
 mod preview;
 mod resources;
@@ -62,6 +63,7 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
             request.only(Method::GET, "GET")?;
             conversions::reversals(app, request, &caller).await
         }
+        ["erasures"] => erasures::erase(app, request, &caller).await,
         ["keys", rest @ ..] => keys::serve(app, request, &caller, rest).await,
         _ => Err(Problem::not_found()),
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use shared::commission::Customer;
 use shared::conversion::{Item, is_order_id};
+use shared::customer::CustomerId;
 use shared::http_types::{Fields, Problem};
 use shared::ids::{AffiliateId, ProgramId};
 use shared::money::{Currency, Money};
@@ -19,15 +20,11 @@ const META_MOST: usize = 256;
 /// No coupon is longer, and what is kept of an order has its bounds.
 const COUPON_MOST: usize = 128;
 
-/// Characters of a customer's id.
-const CUSTOMER_MOST: usize = 256;
-
 /// What the sender says, before anything is looked up. Amounts wait for the currency.
 pub struct Claim {
     pub click_id: Option<String>,
     pub coupon: Option<String>,
-    /// The merchant's own name for its customer: a person, so it is never kept as it came.
-    pub customer_id: Option<String>,
+    pub customer_id: Option<CustomerId>,
     pub order_id: String,
     pub goal: String,
     pub amount: Option<String>,
@@ -69,11 +66,7 @@ impl Claim {
                 let length = text.chars().count();
                 (length <= COUPON_MOST).then(|| text.to_owned()).ok_or(())
             })?,
-            customer_id: fields.parsed("customer_id", "text_invalid", |text| {
-                is_customer_id(text)
-                    .then(|| text.trim().to_owned())
-                    .ok_or(())
-            })?,
+            customer_id: fields.parsed("customer_id", "text_invalid", CustomerId::parse)?,
             order_id,
             goal,
             amount: fields.text("amount")?,
@@ -100,12 +93,6 @@ impl Claim {
         }
         Ok(claim)
     }
-}
-
-/// 1 to 256 printable characters, not only blanks.
-fn is_customer_id(text: &str) -> bool {
-    let length = text.chars().count();
-    length <= CUSTOMER_MOST && !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 
 /// The order's value and lines in the program's currency.

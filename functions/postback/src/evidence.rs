@@ -11,8 +11,7 @@ use shared::click::{Click, Visitor};
 use shared::commission::Buyer;
 use shared::conversion::{OrderKey, Status};
 use shared::http_types::Problem;
-use shared::ids::{AffiliateId, MerchantId};
-use shared::keys::Purpose;
+use shared::ids::AffiliateId;
 use shared::setup::{
     Affiliate, AffiliateStatus, Coupon, Enrolment, EnrolmentStatus, Link, Program, ProgramStatus,
     Record, SelfReferral,
@@ -30,8 +29,6 @@ pub struct Named {
 
 /// What the sender's customer is to us.
 struct Customer {
-    /// An HMAC under the merchant: nobody without the keys can tell who it is, and two merchants
-    /// cannot find out that they share one.
     pseudonym: String,
     known: Option<KnownCustomer>,
     /// The order behind the first credit came to nothing.
@@ -197,7 +194,7 @@ impl Evidence {
         let Some(id) = &claim.customer_id else {
             return Ok(());
         };
-        let pseudonym = customer_pseudonym(app, &terms.merchant, id);
+        let pseudonym = id.pseudonym(&terms.merchant, &app.keys());
         let known = app
             .store
             .customer(&terms.merchant, &pseudonym, &terms.id)
@@ -261,7 +258,7 @@ impl Evidence {
             }
             let id = candidate.affiliate.clone();
             let email = self.affiliate(app, &id, claim.at).await?.email.clone();
-            if !is_same_person(customer, &email) {
+            if !is_same_person(customer.as_str(), &email) {
                 continue;
             }
             match terms.self_referral {
@@ -430,15 +427,6 @@ async fn is_void(app: &App, known: &KnownCustomer) -> Result<bool, Problem> {
     let order = OrderKey::of_conversion_id(&known.conversion).ok_or_else(Problem::unavailable)?;
     let first = app.store.conversion(&order).await.map_err(unavailable)?;
     Ok(first.is_none_or(|first| matches!(first.status, Status::Rejected | Status::Reversed)))
-}
-
-/// 32 hexadecimal digits.
-fn customer_pseudonym(app: &App, merchant: &MerchantId, customer: &str) -> String {
-    // OK because no id holds a slash.
-    let data = format!("{merchant}/{customer}");
-    let hmac = app.keys().pseudonym(Purpose::Customer, data.as_bytes());
-    let [bytes @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = hmac;
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 fn is_same_person(customer: &str, email: &str) -> bool {

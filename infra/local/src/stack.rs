@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::BoxError;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use redirect::Redirect;
@@ -139,6 +139,11 @@ impl Stack {
     }
 
     async fn dev(&self, request: &Request) -> Result<Response, Problem> {
+        // There is no key here. A browser says where a page comes from that asks by script.
+        let origin = request.headers.get(header::ORIGIN);
+        if origin.is_some_and(|origin| *origin != *self.app.public_url) {
+            return Err(Problem::forbidden("forbidden"));
+        }
         match (&request.method, request.path.as_str()) {
             (&Method::GET, "/dev/health") => Ok(self.health()),
             (&Method::GET, "/dev/clock") => Ok(self.time()),

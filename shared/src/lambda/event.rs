@@ -206,6 +206,11 @@ pub(super) fn answer(response: &Response) -> Value {
         }
     }
 
+    // Both fronts speak https only. Other hosts of the owner's domain are not ours to speak for.
+    headers.insert(
+        header::STRICT_TRANSPORT_SECURITY.to_string(),
+        "max-age=31536000".into(),
+    );
     let (body, encoded) = match std::str::from_utf8(&response.body) {
         Ok(text) => (text.to_owned(), false),
         Err(_) => (STANDARD.encode(&response.body), true),
@@ -428,6 +433,7 @@ mod tests {
                 "headers": {
                     "cache-control": "no-store",
                     "location": "https://shop.example/?a=1",
+                    "strict-transport-security": "max-age=31536000",
                     "vary": "Origin, Sec-Purpose",
                 },
                 "cookies": ["v=1; Secure", "w=2"],

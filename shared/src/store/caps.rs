@@ -89,6 +89,16 @@ fn whole(used: &CapUse) -> Amounts {
 }
 
 impl Store {
+    /// The member of a transaction that removes what was taken of a customer's or affiliate's budget,
+    /// which has one lane.
+    pub(super) fn untaken(&self, program: &ProgramId, used: &CapUse) -> Write {
+        Write::Remove {
+            table: self.core(),
+            key: key(program, used, Lane::of(used, "")),
+            only: None,
+        }
+    }
+
     /// The member of a conversion's transaction that takes its part of a budget, if its lane has as
     /// much left; none where the part alone is more than the whole.
     pub(super) fn taken(&self, program: &ProgramId, used: &CapUse, order: &str) -> Option<Write> {

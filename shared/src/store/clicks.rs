@@ -137,9 +137,28 @@ impl Store {
         visits.reverse();
         Ok(visits)
     }
+
+    /// The names of all clicks and views of a visitor, with their times, whether expired or not, the
+    /// earliest first.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn visits_of(
+        &self,
+        program: &ProgramId,
+        visitor: Visitor,
+    ) -> Result<Vec<(Timestamp, String)>, StoreError> {
+        let pk = partition(program, visitor);
+        let rows = self.read_between(&self.core(), &pk, "!", "~").await?;
+        let visits = rows.iter().map(|row| {
+            let visit = read_visit(program, row)?;
+            Ok((visit.at, visit.name))
+        });
+        Ok(visits.collect::<Result<_, Damaged>>()?)
+    }
 }
 
-fn partition(program: &ProgramId, visitor: Visitor) -> String {
+pub(super) fn partition(program: &ProgramId, visitor: Visitor) -> String {
     format!("J#{}#{visitor}", escaped(program.as_str()))
 }
 

@@ -4,6 +4,7 @@ use super::schema::escaped;
 use super::transaction::{Write, number};
 use super::{Key, Row, Store, StoreError};
 use crate::commission::{Advance, Counter, Standing};
+use crate::conversion::Conversion;
 use crate::ids::{AffiliateId, ProgramId};
 
 /// What an order adds to a counter, with whose that is.
@@ -59,6 +60,24 @@ impl Store {
             count: row.get_number("count")?,
             sum: row.get_number("sum")?,
         })
+    }
+
+    /// The members of a transaction that remove what was counted of an order's customer.
+    pub(super) fn uncounted(&self, conversion: &Conversion, customer: &str) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for credit in &conversion.credits {
+            for counter in credit.standings.0.keys() {
+                if let Counter::Customer { .. } = counter {
+                    let (program, affiliate) = (&conversion.program, &credit.affiliate);
+                    writes.push(Write::Remove {
+                        table: self.core(),
+                        key: key(program, affiliate, Some(customer), counter),
+                        only: None,
+                    });
+                }
+            }
+        }
+        writes
     }
 
     /// The member of a conversion's transaction that counts it, if nothing was counted since.

@@ -29,11 +29,12 @@ pub struct FirstCredit {
     pub instead_of: Option<String>,
 }
 
+pub(super) fn partition(merchant: &MerchantId, customer: &str) -> String {
+    format!("K#{}#{customer}", escaped(merchant.as_str()))
+}
+
 fn key(merchant: &MerchantId, customer: &str, program: &ProgramId) -> Key {
-    Key::new(
-        format!("K#{}#{customer}", escaped(merchant.as_str())),
-        escaped(program.as_str()),
-    )
+    Key::new(partition(merchant, customer), escaped(program.as_str()))
 }
 
 fn read(row: &Row) -> Result<KnownCustomer, Damaged> {

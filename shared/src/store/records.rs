@@ -158,6 +158,24 @@ impl Store {
         Ok(row.as_ref().map(read).transpose()?)
     }
 
+    /// Writes down who did something that concerns a record and leaves it as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn audit_record<R: Record>(
+        &self,
+        about: &Versioned<R>,
+        audit: &Audit,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let key = current::<R>(&about.record.id());
+        let line = Write::Add {
+            table: self.core(),
+            row: audit_row(audit, now, &key, about.version),
+        };
+        self.transact(&[line]).await.map(drop)
+    }
+
     /// The record that was given this name.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-    Update,
+    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem, Update,
 };
 
 use super::{Key, Row, Store, StoreError};
@@ -36,6 +36,12 @@ pub(super) enum Write {
         row: Row,
         condition: String,
         values: Vec<(String, AttributeValue)>,
+    },
+    /// Removes an item, if it is there; with an attribute and its text only the item that has it.
+    Remove {
+        table: String,
+        key: Key,
+        only: Option<(&'static str, String)>,
     },
     /// Asks for a condition only.
     Check {
@@ -203,6 +209,19 @@ fn member(write: &Write) -> TransactWriteItem {
                 .return_values_on_condition_check_failure(old)
                 .build();
             item.update(update.expect("table, key and expression are set"))
+        }
+        Write::Remove { table, key, only } => {
+            let delete = Delete::builder()
+                .table_name(table)
+                .set_key(Some(key.attributes()))
+                .return_values_on_condition_check_failure(old);
+            let delete = match only {
+                None => delete,
+                Some((name, seen)) => delete
+                    .condition_expression(format!("attribute_not_exists(pk) OR {name} = :seen"))
+                    .expression_attribute_values(":seen", text(seen)),
+            };
+            item.delete(delete.build().expect("table and key are set"))
         }
         Write::Check {
             table,

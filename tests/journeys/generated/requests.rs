@@ -658,6 +658,29 @@ fn credentials(known: &Known) -> impl Strategy<Value = Form> + use<> {
     prop_oneof![key, secret, end]
 }
 
+fn erasures(known: &Known) -> impl Strategy<Value = Form> + use<> {
+    let customer = (
+        perhaps(1, &["shop", "other", "nobody", "A"]),
+        perhaps(1, &["c-1", " ", "eva@example.com"]),
+    )
+        .prop_map(|(merchant, customer)| json!({"merchant": merchant, "customer_id": customer}));
+    let cookies = ["BwcHBwcHBwcHBwcHBwcHBw", "BwcHBw", "*"];
+    let visitor = (
+        perhaps(1, &["shoes", "boots", "caps", "nothing"]),
+        pick(&known.clicks),
+        perhaps(8, &cookies),
+    )
+        .prop_map(|(program, click, cookie)| {
+            let click = Some(click).filter(|_| cookie.is_null());
+            json!({"program": program, "click_id": click, "visitor": cookie})
+        });
+    let cursor = perhaps(8, &["bzA", "cjA", "eA", "*"]);
+    (prop_oneof![customer, visitor], cursor).prop_map(|(mut whom, cursor)| {
+        whom["cursor"] = cursor;
+        Form::post("/api/v1/erasures", whom)
+    })
+}
+
 pub fn set_ups(known: &Known) -> BoxedStrategy<Draft> {
     let lists = prop_oneof![
         list("merchants"),
@@ -677,6 +700,7 @@ pub fn set_ups(known: &Known) -> BoxedStrategy<Draft> {
         4 => patches(),
         2 => decisions(known),
         2 => credentials(known),
+        2 => erasures(known),
     ];
     asked_by(known, forms)
 }
