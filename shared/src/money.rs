@@ -714,6 +714,51 @@ mod tests {
         assert_eq!(eur(i64::MIN).to_string(), "-92233720368547758.08");
     }
 
+    #[test]
+    fn nothing_is_neither_owed_nor_owing() {
+        for (minor, is_zero, is_negative) in
+            [(-1, false, true), (0, true, false), (1, false, false)]
+        {
+            let money = eur(minor);
+            assert_eq!(
+                (money.is_zero(), money.is_negative()),
+                (is_zero, is_negative),
+                "{minor}"
+            );
+        }
+        assert_eq!(Money::zero(currency("JPY")), Money::new(0, currency("JPY")));
+    }
+
+    #[test]
+    fn several_shares_are_added_up_before_they_are_rounded() {
+        let shares = |parts: &[(i64, &str)], rounding| {
+            let parts: Vec<(Money, Percent)> = parts
+                .iter()
+                .map(|(minor, text)| (eur(*minor), percent(text)))
+                .collect();
+            Money::shares(&parts, rounding).map(Money::minor)
+        };
+        // 2.625, which is 2 where each is rounded by itself; 3.5; 8.25.
+        assert_eq!(
+            shares(&[(50, "5"), (1, "12.5")], Rounding::HalfEven),
+            Some(3)
+        );
+        assert_eq!(shares(&[(50, "5"), (1, "12.5")], Rounding::Down), Some(2));
+        assert_eq!(
+            shares(&[(50, "5"), (10, "10")], Rounding::HalfEven),
+            Some(4)
+        );
+        assert_eq!(
+            shares(&[(1_000, "0.125"), (100, "7")], Rounding::HalfEven),
+            Some(8)
+        );
+        assert_eq!(
+            shares(&[(-50, "5"), (-10, "10")], Rounding::HalfUp),
+            Some(-4)
+        );
+        assert_eq!(shares(&[], Rounding::HalfEven), None);
+    }
+
     fn any_rounding() -> impl Strategy<Value = Rounding> {
         prop_oneof![
             Just(Rounding::HalfEven),

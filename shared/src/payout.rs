@@ -302,4 +302,66 @@ mod tests {
             (6_000, None, Some(Held::NoDetails), None)
         );
     }
+
+    #[test]
+    fn an_account_that_differs_from_its_books_is_held_as_far_as_there_is_money() {
+        let daily = affiliate("active", "daily", "EUR");
+        let day = date(2026, 7, 1);
+        let euro = Currency::parse("EUR").unwrap();
+        for (carry, differs, held) in [
+            (6_000, true, Some(Held::BooksDiffer)),
+            (1, true, Some(Held::BooksDiffer)),
+            (0, true, None),
+            (-1, true, None),
+            (6_000, false, None),
+            (1, false, Some(Held::BelowMinimum)),
+        ] {
+            let account = Account {
+                carry: Money::new(carry, euro),
+                books_differ: differs,
+                ..Account::new(euro)
+            };
+            assert_eq!(account.held(day, &daily), held, "{carry} {differs}");
+        }
+    }
+
+    #[test]
+    fn a_settle_is_noted_with_its_day_and_a_number_of_its_own() {
+        let daily = affiliate("active", "daily", "EUR");
+        let euro = Currency::parse("EUR").unwrap();
+        let account = Account {
+            ver: 7,
+            ..Account::new(euro)
+        };
+        let noted = |earned, day| {
+            let settled = settle(&account, Sums::of(Kind::Earned, earned), day, &daily).unwrap();
+            let account = settled.account;
+            (
+                settled.payout,
+                account.ver,
+                account.through,
+                account.last_payout,
+            )
+        };
+        let day = date(2026, 7, 1);
+        let paid = Some(Money::new(5_000, euro));
+        assert_eq!(noted(5_000, day), (paid, 8, Some(day), Some(day)));
+        // Of nothing there is no payout, though nothing holds it.
+        assert_eq!(noted(0, day), (None, 8, Some(day), None));
+    }
+
+    #[test]
+    fn some_reasons_are_for_somebody_to_mend_and_some_pass() {
+        let all = [
+            (Held::BooksDiffer, "books_differ", true),
+            (Held::NoDetails, "no_payout_details", true),
+            (Held::OtherCurrency, "other_currency", true),
+            (Held::NotActive, "affiliate_not_active", true),
+            (Held::BelowMinimum, "below_minimum", false),
+            (Held::WaitsForSchedule, "schedule", false),
+        ];
+        for (held, code, is_a_hold) in all {
+            assert_eq!((held.code(), held.is_a_hold()), (code, is_a_hold));
+        }
+    }
 }

@@ -710,6 +710,19 @@ fn tiers_are_printed_as_they_are_read() {
 }
 
 #[test]
+fn steps_need_an_amount_to_be_climbed_by_or_to_pay_a_share_of() {
+    for (by, step, needs_amount) in [
+        ("count", json!({"from": 1, "amount": "5"}), false),
+        ("count", json!({"from": 1, "percent": "5"}), true),
+        ("amount", json!({"from": "0", "amount": "5"}), true),
+        ("amount", json!({"from": "0", "percent": "5"}), true),
+    ] {
+        let rules = rules(&tiered(by, json!([step])));
+        assert_eq!(rules.needs_amount("sale"), needs_amount, "{by} {step}");
+    }
+}
+
+#[test]
 fn an_order_is_paid_by_the_step_its_number_stands_on() {
     let steps = json!([{"from": 0, "percent": "5"}, {"from": 3, "percent": "10"}]);
     for (before, paid) in [(0, "5.00"), (1, "5.00"), (2, "10.00"), (3, "10.00")] {

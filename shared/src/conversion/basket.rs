@@ -128,6 +128,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::commission::{LineCommission, Reckoning};
 
     fn line(sku: &str, amount: i64, earned: i64) -> BasketLine {
         BasketLine {
@@ -175,6 +176,40 @@ mod tests {
         take(&mut basket, "paid", 5_000).unwrap();
         assert_eq!(back(&basket, 15_000), 500);
         assert_eq!(back(&basket, 20_000), 1_000);
+    }
+
+    #[test]
+    fn a_line_that_is_worth_nothing_gives_nothing_back() {
+        let euro = Currency::parse("EUR").unwrap();
+        let mut basket = vec![line("free", 0, 0), line("paid", 100, 10)];
+        assert_eq!(take(&mut basket, "free", 0), Ok(()));
+        assert_eq!(take(&mut basket, "paid", 50), Ok(()));
+        let commission = Money::new(10, euro);
+        let back = given_back(&basket, 0, commission, (50, 100), Rounding::HalfEven);
+        assert_eq!(back.minor(), 5);
+    }
+
+    #[test]
+    fn each_line_is_told_what_every_credit_earned_by_it() {
+        let euro = Currency::parse("EUR").unwrap();
+        let earned = |minor| LineCommission {
+            sku: None,
+            rule: None,
+            reckoning: Reckoning::NoRule,
+            bound: None,
+            amount: Money::new(minor, euro),
+        };
+        let whole = Commission {
+            amount: Money::new(4_000, euro),
+            lines: vec![earned(3_000), earned(1_000)],
+            advances: Vec::new(),
+        };
+        let mut basket = vec![line("a", 30_000, 7), line("b", 10_000, 8)];
+        let part = Money::new(1_001, euro);
+        earned_by_line(&mut basket, &[(part, Some(&whole)), (part, None)]);
+        // 750.75 and 250.25; the odd cent goes to the larger remainder.
+        let earned: Vec<&[i64]> = basket.iter().map(|line| line.earned.as_slice()).collect();
+        assert_eq!(earned, [[751, 0], [250, 0]]);
     }
 
     proptest! {

@@ -150,6 +150,33 @@ mod tests {
     }
 
     #[test]
+    fn every_state_is_read_by_its_word() {
+        for state in State::ALL {
+            assert_eq!(State::parse(state.as_str()), Some(state));
+        }
+        for text in ["", "Sent", "paid"] {
+            assert_eq!(State::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_counts_as_paid_until_it_comes_back() {
+        let counts = State::ALL.map(|state| match (state.is_sent(), state.is_credited_again()) {
+            (false, false) => "waits",
+            (true, false) => "paid",
+            (false, true) => "credited",
+            (true, true) => "twice",
+        });
+        assert_eq!(
+            counts,
+            [
+                "waits", "waits", "waits", "paid", "waits", "paid", "credited", "credited",
+                "credited"
+            ]
+        );
+    }
+
+    #[test]
     fn money_is_in_a_payout_paid_or_credited_again_and_never_in_two_of_these() {
         for from in State::ALL {
             for to in State::ALL {
