@@ -10,7 +10,7 @@ use shared::ledger::SHARDS;
 use shared::period::last_instant_of;
 use shared::store::{Audit, DueApproval, Moved, StoreError};
 
-use crate::run::{AT_ONCE, MARGIN, RunError, SOON};
+use crate::run::{AT_ONCE, RunError, SOON, while_time};
 
 /// How often an order is tried while others change it.
 const RACES_MOST: u32 = 8;
@@ -21,11 +21,7 @@ pub async fn approve_due(app: &App, day: Date, watch: Watch<'_>) -> Result<(), R
     let at = last_instant_of(day);
     for shard in 0..SHARDS {
         let mut waiting = app.store.approvals_due(day, shard).await?.into_iter();
-        let begun = std::iter::from_fn(|| {
-            let has_time = MARGIN <= watch.left();
-            has_time.then(|| waiting.next()).flatten()
-        });
-        stream::iter(begun)
+        stream::iter(while_time(&mut waiting, watch))
             .map(|due| Box::pin(approve(app, due, at)))
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()

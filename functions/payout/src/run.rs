@@ -21,7 +21,7 @@ const RACES_MOST: u32 = 8;
 /// How many partitions are listed, and how many accounts settle, at the same time.
 pub(crate) const AT_ONCE: usize = 16;
 /// With less time than this no account is begun: what is under way must end before the process.
-pub(crate) const MARGIN: SignedDuration = SignedDuration::from_secs(10);
+const MARGIN: SignedDuration = SignedDuration::from_secs(10);
 /// A run that was stopped among its accounts can go on at once.
 pub(crate) const SOON: SignedDuration = SignedDuration::from_secs(1);
 
@@ -117,6 +117,17 @@ async fn accounts_left(app: &App, day: Date) -> Result<Vec<Vec<Bucket>>, StoreEr
     Ok(by_pocket.into_values().collect())
 }
 
+/// One after the other, as long as there is time to begin one.
+pub(crate) fn while_time<T>(
+    waiting: &mut impl Iterator<Item = T>,
+    watch: Watch<'_>,
+) -> impl Iterator<Item = T> {
+    std::iter::from_fn(move || {
+        let has_time = MARGIN <= watch.left();
+        has_time.then(|| waiting.next()).flatten()
+    })
+}
+
 /// Settles side by side: what fences an account off is the epoch in its own buckets. When time is
 /// short no other account is begun, and those under way come to their end.
 async fn settle_all(
@@ -128,11 +139,7 @@ async fn settle_all(
     watch: Watch<'_>,
 ) -> Result<(), RunError> {
     let mut waiting = accounts.into_iter();
-    let begun = std::iter::from_fn(|| {
-        let has_time = MARGIN <= watch.left();
-        has_time.then(|| waiting.next()).flatten()
-    });
-    stream::iter(begun)
+    stream::iter(while_time(&mut waiting, watch))
         // Boxed: sixteen of these at once are too much for a small stack.
         .map(|buckets| Box::pin(settle_account(app, buckets, epoch, now)))
         .buffer_unordered(AT_ONCE)
