@@ -19,6 +19,8 @@ use books::Bookkeeper;
 use line::{KINDS, Line};
 use sender::Sender;
 
+/// In fewer kills chance decides which kinds of work are met.
+const MANY: u64 = 100;
 /// How long a request of the wanted kind is waited for.
 const WAIT_MOST: Duration = Duration::from_secs(20);
 
@@ -178,10 +180,12 @@ fn kill_often(options: &Options, stack: &mut Stack, line: &Line) -> Result<Kills
         progress.set_position(kills.count);
     }
     progress.finish_and_clear();
-    if let Some(kind) = kills
+    let rare = kills
         .during
         .iter()
-        .position(|during| during * 20 < kills.count)
+        .position(|during| during * 20 < kills.count);
+    if let Some(kind) = rare
+        && MANY <= options.count
     {
         return Err(format!("hardly any kills during {}: {kills}", KINDS[kind]));
     }

@@ -22,7 +22,7 @@ const VISITORS: u64 = 4;
 /// Each visitor's links, one after the other.
 const VISIT_EVERY: Duration = Duration::from_millis(100);
 /// In time, whoever was turned away last must have been answered so long after it is over.
-const RECOVERED_WITHIN: Duration = Duration::from_secs(5);
+const RECOVERED_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -76,7 +76,8 @@ pub fn prove(options: &Options) -> Result<(), String> {
     let daily = json!({"currency": "EUR", "method": "manual", "schedule": "daily"});
     let affiliates = [("anna".to_owned(), daily)];
     let token = stack::set_up(&client, &[("shoes", 0)], &affiliates)?;
-    let visit = client.done(&Asked::visit("anna-shoes"))?;
+    let visit = client.send(&Asked::visit("anna-shoes"));
+    let visit = visit.map_err(|error| error.to_string())?;
     let shop = Arc::new(Shop {
         url: stack.url(),
         token,
@@ -119,6 +120,10 @@ pub fn prove(options: &Options) -> Result<(), String> {
     println!(
         "  turned away {} with 503 and Retry-After",
         told.turned_away
+    );
+    println!(
+        "  broke off  {} connections, and their senders sent again",
+        told.unanswered
     );
     println!("  visitors   {visits}");
     println!(
@@ -194,13 +199,9 @@ fn go(
             let first = begin
                 + pace.unwrap_or_default() * u32::try_from(number).unwrap_or(0)
                     / u32::try_from(senders).unwrap_or(1);
-            // Not all of what a system thread has by default: there are many of them.
-            thread::Builder::new()
-                .stack_size(256 << 10)
-                .spawn(move || post(&shop, &format!("{senders}-{number}"), first, pace))
-                .map_err(|error| error.to_string())
+            thread::spawn(move || post(&shop, &format!("{senders}-{number}"), first, pace))
         })
-        .collect::<Result<_, _>>()?;
+        .collect();
     let visiting: Vec<JoinHandle<Visits>> = (0..VISITORS)
         .map(|_| {
             let shop = Arc::clone(shop);

@@ -27,6 +27,9 @@ pub fn build(names: &[&str]) -> Result<PathBuf, String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     cargo.args(["build", "--locked", "--profile", profile]);
+    cargo
+        .arg("--target-dir")
+        .arg(folder.parent().unwrap_or(folder));
     cargo.args(["--package", "tests", "--test", "proof"]);
     if cfg!(feature = "few-shards") {
         cargo.args(["--features", "tests/few-shards"]);

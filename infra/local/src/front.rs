@@ -17,6 +17,9 @@ use crate::stack::Stack;
 
 /// As Lambda: a larger body does not arrive.
 const BODY_MOST: usize = 6 * 1024 * 1024;
+/// Of a body that nobody looks at, so much is waited for, so long.
+const PASSED_OVER_MOST: usize = 64 * 1024;
+const PASSED_OVER_WITHIN: Duration = Duration::from_secs(1);
 /// Whoever takes longer to send a body gives its place to another.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -49,8 +52,12 @@ async fn taken(stack: &Stack, request: axum::extract::Request) -> Result<Respons
         // Nobody looks at a body that comes with a visit.
         return Ok(stack.handle(read(parts, Bytes::new())).await);
     };
-    let place = lane.places.try_acquire();
-    let _place = place.map_err(|_| stack.lanes.turn_away())?;
+    let Ok(_place) = lane.places.try_acquire() else {
+        // A body that is left unread would break the connection off, and the answer with it.
+        let passed_over = to_bytes(body, PASSED_OVER_MOST);
+        drop(tokio::time::timeout(PASSED_OVER_WITHIN, passed_over).await);
+        return Err(stack.lanes.turn_away());
+    };
     let body = tokio::time::timeout(BODY_WITHIN, to_bytes(body, BODY_MOST))
         .await
         .map_err(|_| Problem::unavailable())?
