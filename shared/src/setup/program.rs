@@ -464,6 +464,9 @@ mod tests {
             ),
             ("hold_days", json!(0)),
             ("approval", json!("manual")),
+            ("approve_after", json!("14d")),
+            ("starts_at", json!("2026-07-01T00:00:00Z")),
+            ("ends_at", json!("2026-08-01T00:00:00Z")),
             ("accept_late", json!("7d")),
             ("rounding", json!("down")),
             ("click_id_param", json!("cid")),
@@ -508,13 +511,14 @@ mod tests {
                 "{member}"
             );
         }
-        for (member, value, field) in [
-            ("other_currencies", json!("convert"), "other_currencies"),
-            ("approve_after", json!("30d"), "approve_after"),
+        for (member, value, code) in [
+            ("other_currencies", json!("convert"), "not_supported"),
+            // Nobody is waited for.
+            ("approve_after", json!("30d"), "approval_not_manual"),
         ] {
             assert_eq!(
                 Program::parse(&with(member, value)),
-                Err(Invalid::new(field, "not_supported"))
+                Err(Invalid::new(member, code))
             );
         }
     }

@@ -148,7 +148,11 @@ impl Store {
             if attempt > 0 {
                 pause(attempt).await;
             }
-            let lanes = self.lanes(program, used, own).await?;
+            let lanes = match self.lanes(program, used, own).await {
+                // Whoever takes from a lane just now stands in the way of reading it.
+                Err(StoreError::Unavailable(_)) if attempt + 1 < RACES_MOST => continue,
+                lanes => lanes?,
+            };
             let spare = |(lane, taken): &(Lane, Option<Amounts>)| {
                 let (share, taken) = (share(used, *lane), taken.unwrap_or(Amounts::NONE));
                 Amounts {
