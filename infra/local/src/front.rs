@@ -53,9 +53,12 @@ async fn taken(stack: &Stack, request: axum::extract::Request) -> Result<Respons
         return Ok(stack.handle(read(parts, Bytes::new())).await);
     };
     let Ok(_place) = lane.places.try_acquire() else {
-        // A body that is left unread would break the connection off, and the answer with it.
-        let passed_over = to_bytes(body, PASSED_OVER_MOST);
-        drop(tokio::time::timeout(PASSED_OVER_WITHIN, passed_over).await);
+        // A body that is left unread would break the connection off, and the answer with it. Who
+        // expects to be asked for it has not sent it.
+        if !parts.headers.contains_key(header::EXPECT) {
+            let passed_over = to_bytes(body, PASSED_OVER_MOST);
+            drop(tokio::time::timeout(PASSED_OVER_WITHIN, passed_over).await);
+        }
         return Err(stack.lanes.turn_away());
     };
     let body = tokio::time::timeout(BODY_WITHIN, to_bytes(body, BODY_MOST))
