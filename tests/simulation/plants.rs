@@ -168,7 +168,10 @@ impl Plant {
 
     /// Whether it takes thousands of worlds to meet the hour in which it matters.
     pub fn is_rare(self) -> bool {
-        matches!(self, Self::WakesSettledOnly | Self::StepUncounted)
+        matches!(
+            self,
+            Self::WakesSettledOnly | Self::StepUncounted | Self::ReadBeforeClose
+        )
     }
 
     /// Stands between functions and table from here on.
