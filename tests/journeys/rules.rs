@@ -441,6 +441,31 @@ async fn a_budget_is_used_up_to_its_last_cent_whatever_the_orders_sizes() {
 }
 
 #[tokio::test]
+async fn what_a_budget_gave_before_it_had_lanes_is_not_given_again() {
+    let world = World::with_shop(START).await;
+    let caps = json!({"caps": [{"id": "c1", "amount": "10.00"}]});
+    assert_eq!(world.patch("programs/shoes", 1, caps).await.status, 200);
+    // 9.00 for three orders, in the one item that there was.
+    for (attribute, taken) in [("used", 900), ("count", 3)] {
+        world.tamper("Q#shoes#c1#", "#", attribute, taken).await;
+    }
+    let click = world.click("anna-shoes").await;
+    let sale =
+        |order: &str, amount: &str| json!({"click_id": click, "order_id": order, "amount": amount});
+    for (order, amount, expected) in [
+        ("A-1", "10.10", "cap_reached"),
+        ("A-1", "10", "1.00"),
+        ("A-2", "0.10", "cap_reached"),
+    ] {
+        assert_eq!(
+            earns(&world, sale(order, amount)).await,
+            expected,
+            "{order}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn budgets_are_kept_for_each_affiliate_and_customer() {
     let world = World::with_shop(START).await;
     let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});

@@ -281,7 +281,8 @@ impl World {
             .table_name(clickledger::tables::names().core)
             .key("pk", text(pk))
             .key("sk", text(sk))
-            .update_expression(format!("ADD {attribute} :change"))
+            .update_expression("ADD #attribute :change")
+            .expression_attribute_names("#attribute", attribute)
             .expression_attribute_values(":change", AttributeValue::N(change.to_string()))
             .send()
             .await

@@ -57,9 +57,14 @@ struct Amounts {
 
 fn key(program: &ProgramId, used: &CapUse, lane: Lane) -> Key {
     let (program, cap) = (escaped(program.as_str()), escaped(used.cap.id.as_str()));
+    // The first lane stands where all of a budget stood before there were lanes.
+    let lane = match lane.number {
+        0 => String::new(),
+        number => number.to_string(),
+    };
     Key::new(
         format!("Q#{program}#{cap}#{}", escaped(&used.whose)),
-        format!("{}#{}", used.period, lane.number),
+        format!("{}#{lane}", used.period),
     )
 }
 
