@@ -412,15 +412,16 @@ impl Resource for Enrolment {
                 return Err(Problem::invalid("terms_version_unknown", "terms_version"));
             }
         }
-        if before.is_some() && caller.affiliate().is_some() {
+        if let (Some(before), Some(_)) = (before, caller.affiliate()) {
             // Its own place it has already: what it may change is that it agrees to newer terms.
-            let agreeing = before.map(|before| Self {
+            let agreeing = Self {
                 terms_version: self.terms_version,
                 ..before.clone()
-            });
-            return match agreeing.as_ref() == Some(self) {
-                true => Ok(()),
-                false => Err(Problem::forbidden("forbidden")),
+            };
+            return if agreeing == *self {
+                Ok(())
+            } else {
+                Err(Problem::forbidden("forbidden"))
             };
         }
         // An affiliate asks; it does not let itself in, nor on terms of its own.

@@ -1,6 +1,5 @@
 //! Orders whose merchant let the time for a decision pass: the day's run approves them first.
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use shared::app::App;
@@ -10,7 +9,7 @@ use shared::ledger::SHARDS;
 use shared::period::last_instant_of;
 use shared::store::{Audit, DueApproval, Moved, StoreError};
 
-use crate::run::{AT_ONCE, RunError, SOON, while_time};
+use crate::run::{RunError, each_in_time};
 
 /// How often an order is tried while others change it.
 const RACES_MOST: u32 = 8;
@@ -20,15 +19,8 @@ const RACES_MOST: u32 = 8;
 pub async fn approve_due(app: &App, day: Date, watch: Watch<'_>) -> Result<(), RunError> {
     let at = last_instant_of(day);
     for shard in 0..SHARDS {
-        let mut waiting = app.store.approvals_due(day, shard).await?.into_iter();
-        stream::iter(while_time(&mut waiting, watch))
-            .map(|due| Box::pin(approve(app, due, at)))
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<()>()
-            .await?;
-        if waiting.len() > 0 {
-            return Err(RunError::OutOfTime(day, SOON));
-        }
+        let due = app.store.approvals_due(day, shard).await?;
+        each_in_time(due, day, watch, |due| approve(app, due, at)).await?;
     }
     Ok(())
 }

@@ -18,12 +18,13 @@ use crate::approvals;
 
 /// How often an account is tried while others change it.
 const RACES_MOST: u32 = 8;
-/// How many partitions are listed, and how many accounts settle, at the same time.
-pub(crate) const AT_ONCE: usize = 16;
+/// How many partitions are listed, and how many accounts settle or orders are approved, at the same
+/// time.
+const AT_ONCE: usize = 16;
 /// With less time than this no account is begun: what is under way must end before the process.
 const MARGIN: SignedDuration = SignedDuration::from_secs(10);
 /// A run that was stopped among its accounts can go on at once.
-pub(crate) const SOON: SignedDuration = SignedDuration::from_secs(1);
+const SOON: SignedDuration = SignedDuration::from_secs(1);
 
 /// Why a run is not done. Asking again is safe, and goes on where it was: a bucket that is
 /// drained stays so.
@@ -77,7 +78,11 @@ async fn run(app: &App, day: Date, now: Timestamp, watch: Watch<'_>) -> Result<(
         if accounts.is_empty() && complete_from <= listed_at {
             return Ok(());
         }
-        settle_all(app, day, accounts, begun.epoch, now, watch).await?;
+        // What fences an account off is the epoch in its own buckets.
+        each_in_time(accounts, day, watch, |buckets| {
+            settle_account(app, buckets, begun.epoch, now)
+        })
+        .await?;
         wait(complete_from, day, watch).await?;
     }
 }
@@ -117,31 +122,25 @@ async fn accounts_left(app: &App, day: Date) -> Result<Vec<Vec<Bucket>>, StoreEr
     Ok(by_pocket.into_values().collect())
 }
 
-/// One after the other, as long as there is time to begin one.
-pub(crate) fn while_time<T>(
-    waiting: &mut impl Iterator<Item = T>,
+/// Takes a step with each, side by side. When time is short no other one is begun, and those under
+/// way come to their end.
+pub(crate) async fn each_in_time<T, S>(
+    items: Vec<T>,
+    day: Date,
     watch: Watch<'_>,
-) -> impl Iterator<Item = T> {
-    std::iter::from_fn(move || {
+    step: impl Fn(T) -> S,
+) -> Result<(), RunError>
+where
+    S: Future<Output = Result<(), StoreError>>,
+{
+    let mut waiting = items.into_iter();
+    let begun = std::iter::from_fn(|| {
         let has_time = MARGIN <= watch.left();
         has_time.then(|| waiting.next()).flatten()
-    })
-}
-
-/// Settles side by side: what fences an account off is the epoch in its own buckets. When time is
-/// short no other account is begun, and those under way come to their end.
-async fn settle_all(
-    app: &App,
-    day: Date,
-    accounts: Vec<Vec<Bucket>>,
-    epoch: i64,
-    now: Timestamp,
-    watch: Watch<'_>,
-) -> Result<(), RunError> {
-    let mut waiting = accounts.into_iter();
-    stream::iter(while_time(&mut waiting, watch))
+    });
+    stream::iter(begun)
         // Boxed: sixteen of these at once are too much for a small stack.
-        .map(|buckets| Box::pin(settle_account(app, buckets, epoch, now)))
+        .map(|item| Box::pin(step(item)))
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await?;

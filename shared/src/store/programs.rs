@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
-use super::records::{current, read, version_key};
-use super::{Damaged, Row, Store, StoreError, Versioned};
+use super::records::{current, head, in_force, read, version_key};
+use super::{Damaged, Store, StoreError, Versioned};
 use crate::ids::ProgramId;
 use crate::setup::Program;
 
@@ -35,20 +35,8 @@ impl KnownPrograms {
     }
 }
 
-/// A version without what it says.
-type Head = Versioned<()>;
-
 /// All of a version but its document, which may hold hundreds of rules.
 const HEAD: &str = "ver, made_at, since";
-
-fn head(row: &Row) -> Result<Head, Damaged> {
-    Ok(Head {
-        record: (),
-        version: row.get_number("ver")?.unsigned_abs(),
-        made_at: row.get_instant("made_at")?,
-        since: row.get_instant("since")?,
-    })
-}
 
 impl Store {
     /// The version of a program that was in force at an instant; the first one for an instant
@@ -67,22 +55,12 @@ impl Store {
         };
         let mut found = head(&row)?;
         if at < found.since && found.version != 1 {
-            let mut is_first = true;
-            for row in self.read_parts_between(&key.pk, "V#", "V#~", HEAD).await? {
-                let earlier = head(&row)?;
-                if is_first || earlier.since <= at {
-                    found = earlier;
-                }
-                is_first = false;
-            }
+            let rows = self.read_parts_between(&key.pk, "V#", "V#~", HEAD).await?;
+            let versions: Result<_, Damaged> = rows.iter().map(head).collect();
+            found = in_force(versions?, at).unwrap_or(found);
         }
-        let record = self.program_of(id, found.version).await?;
-        Ok(record.map(|record| Versioned {
-            record,
-            version: found.version,
-            made_at: found.made_at,
-            since: found.since,
-        }))
+        let program = self.program_of(id, found.version).await?;
+        Ok(program.map(|program| found.with(program)))
     }
 
     async fn program_of(

@@ -25,6 +25,30 @@ pub struct Versioned<R> {
     pub since: Timestamp,
 }
 
+impl<R> Versioned<R> {
+    /// Another thing in the same place.
+    pub(super) fn with<T>(self, record: T) -> Versioned<T> {
+        Versioned {
+            record,
+            version: self.version,
+            made_at: self.made_at,
+            since: self.since,
+        }
+    }
+}
+
+/// Of versions, the first one first, the last that was in force at an instant; the first one for an
+/// instant before it.
+pub(super) fn in_force<R>(versions: Vec<Versioned<R>>, at: Timestamp) -> Option<Versioned<R>> {
+    let mut found = None;
+    for version in versions {
+        if found.is_none() || version.since <= at {
+            found = Some(version);
+        }
+    }
+    found
+}
+
 /// One of the core table's indexes, by its place in [`super::CORE_INDEXES`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Index {
@@ -140,8 +164,13 @@ fn version_row<R: Record>(versioned: &Versioned<R>) -> Row {
 pub(super) fn read<R: Record>(row: &Row) -> Result<Versioned<R>, Damaged> {
     let doc = row.get_json("doc")?;
     let record = row.parsed("doc", |_| R::parse(&doc))?;
+    Ok(head(row)?.with(record))
+}
+
+/// A version's place in time, without what it says.
+pub(super) fn head(row: &Row) -> Result<Versioned<()>, Damaged> {
     Ok(Versioned {
-        record,
+        record: (),
         version: row.get_number("ver")?.unsigned_abs(),
         made_at: row.get_instant("made_at")?,
         since: row.get_instant("since")?,
@@ -217,13 +246,7 @@ impl Store {
         if current.since <= at || current.version == 1 {
             return Ok(Some(current));
         }
-        let mut found = None;
-        for version in self.versions::<R>(id).await? {
-            if found.is_none() || version.since <= at {
-                found = Some(version);
-            }
-        }
-        Ok(found)
+        Ok(in_force(self.versions::<R>(id).await?, at))
     }
 
     /// One version of a record.
