@@ -107,6 +107,33 @@ async fn an_account_is_held_though_no_run_has_touched_it() {
     assert_eq!(figures(&balance), [&json!("0.00"), &json!("4.00"), &held]);
 }
 
+/// What was put right before the first run is paid by that run, as if nothing had been.
+#[tokio::test]
+async fn an_account_that_agrees_again_before_its_first_run_is_paid_by_it() {
+    let world = World::with_shop(START).await;
+    sale(&world, "A-1").await;
+    let bucket = format!("B#2026-07-01#{:02}", pocket().shard());
+    let schedule = Schedule {
+        day: None,
+        scheduled_time: START.parse().unwrap(),
+    };
+    for (cent, marked) in [(1, 1), (-1, 0)] {
+        world
+            .tamper(&bucket, "house#anna#EUR#00", "earned", cent)
+            .await;
+        let made = report::scheduled(&world.stack.app, &schedule)
+            .await
+            .unwrap();
+        assert_eq!(made, json!({"accounts": 1, "marked": marked}));
+    }
+    turn_to(&world, 2).await;
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        figures(&balance),
+        [&json!("3.00"), &json!("0.00"), &json!([])]
+    );
+}
+
 /// The run has read the account and is about to pay when the mark comes.
 #[tokio::test]
 async fn a_mark_that_comes_while_an_account_settles_still_stops_its_payout() {

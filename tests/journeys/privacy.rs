@@ -529,7 +529,8 @@ async fn an_erasure_that_lands_late_takes_nothing_new_with_it() {
     assert_eq!(world.postback(sale("A-1")).await.status, 200);
     let sent: Arc<Mutex<Vec<Value>>> = Arc::default();
     let removals = Arc::clone(&sent);
-    world.stack.table.meddle(move |passing| {
+    let is_write = |operation: &str, _: &[u8]| operation == "TransactWriteItems";
+    world.stack.table.meddle(is_write, move |passing| {
         if let Passing::Asked { request, .. } = passing
             && !request["TransactItems"][0]["Delete"].is_null()
         {

@@ -23,6 +23,7 @@ const DAYS_AFTER: i64 = 8;
 
 pub async fn all(people: &People) {
     let world = &people.world;
+    amendments(people).await;
     let accepted = reversals(people).await;
     let last = world.millis() / DAY;
     for day in [last + 1, last + 1 + DAYS_AFTER] {
@@ -78,6 +79,34 @@ async fn get(people: &People, path: &str) -> Value {
     answer.body
 }
 
+/// Every amendment is sent once more, for those that came before anything could be amended.
+async fn amendments(people: &People) {
+    let steps = people
+        .history
+        .moments
+        .iter()
+        .flat_map(|moment| &moment.steps);
+    for step in steps {
+        if let Step::Amend {
+            order, id, amount, ..
+        } = step
+            && people.conversion(*order).is_some()
+        {
+            Box::pin(people.amend(*order, *id, *amount)).await;
+        }
+    }
+}
+
+/// The values that amendments gave an order, in minor units.
+fn amended(people: &People, order: usize) -> Vec<i64> {
+    let seen = people.seen.borrow();
+    let of_order = seen.amendments.iter().filter(|((of, _), _)| *of == order);
+    of_order
+        .filter(|(_, (_, statuses))| statuses.contains(&200))
+        .map(|(_, (amount, _))| *amount)
+        .collect()
+}
+
 /// Every reversal is sent once more: what it is told now is the truth of it.
 async fn reversals(people: &People) -> BTreeMap<(usize, Option<usize>), (i64, u16)> {
     let mut truth = BTreeMap::new();
@@ -94,11 +123,14 @@ async fn reversals(people: &People) -> BTreeMap<(usize, Option<usize>), (i64, u1
                 (*order, part.map(|(part, _)| part)),
                 (amount, answer.status),
             );
-            // One that waited for its sale was applied when that came.
+            // One that waited for its sale was applied when that came, unless it was too much until
+            // the order got a new value.
+            let is_amended = !amended(people, *order).is_empty();
             let seen = people.seen.borrow();
             let said = seen.reversals.get(&(*order, part.map(|(part, _)| part)));
             let is_known = said.is_some_and(|said| said.contains(&200) || said.contains(&404));
-            if is_known && answer.status == 200 && answer.body["result"] == "created" {
+            if is_known && !is_amended && answer.status == 200 && answer.body["result"] == "created"
+            {
                 people.world.wrong(
                     "one reversal",
                     format!("a reversal of o{order} was not kept: {part:?}"),
@@ -208,14 +240,27 @@ async fn order_is_credited_once(
     };
     let found = get(people, &format!("conversions/{id}")).await;
     let amount = minor(&found["amount"]);
-    let Some(content) = terms.amounts.iter().position(|one| *one == amount) else {
-        world.wrong("one credit", format!("o{order} stands there with {amount}"));
-        return Some(found);
+    let taken = posts.iter().find(|posted| posted.answer.status == 200);
+    let content = taken.map_or(0, |posted| posted.content);
+    let amended = amended(people, order);
+    let is_right = match amended.as_slice() {
+        [] => amount == terms.amounts[content],
+        values => values.contains(&amount),
     };
+    if !is_right {
+        world.wrong(
+            "one credit",
+            format!("o{order} stands there with {amount}, amended to {amended:?}"),
+        );
+        return Some(found);
+    }
+    let claim = people.seen.borrow().claims.get(&order).cloned();
+    let claim = claim.filter(|(_, answer)| answer.status == 200);
+    let claimed_by = claim.map(|(affiliate, _)| affiliate_id(affiliate));
 
     told_the_same(people, order, &posts);
     let mut must_earn = BTreeSet::new();
-    let mut may_earn = BTreeSet::new();
+    let mut may_earn: BTreeSet<String> = claimed_by.iter().cloned().collect();
     let mut created = [0, 0];
     for posted in &posts {
         let click = click(posted);
@@ -266,7 +311,14 @@ async fn order_is_credited_once(
         must_earn.contains(affiliate) || may_earn.contains(affiliate)
     };
     let is_right = match found["explain"]["decided_by"].as_str() {
-        None => credits.is_empty() && must_earn.is_empty(),
+        None => credits.is_empty() && must_earn.is_empty() && claimed_by.is_none(),
+        Some("claim") => {
+            credits.len() == 1 && credits[0]["affiliate"].as_str() == claimed_by.as_deref()
+        }
+        // Others were credited before: what was claimed was a part of theirs, or all of it.
+        Some(_) if claimed_by.is_some() => credits.iter().any(|credit| {
+            credit["affiliate"].as_str() == claimed_by.as_deref() && is_known(credit)
+        }),
         // Whose the customer is, is asked once all orders are known.
         Some("customer") => program.knows_customers && credits.len() == 1,
         Some(_) => {
@@ -291,7 +343,10 @@ async fn order_is_credited_once(
         }
     }
     let remaining = minor(&found["remaining"]);
-    let is_right = if is_whole {
+    let is_right = if is_whole && !amended.is_empty() {
+        // All that was left then; a new value may have left more.
+        (0..=amount - refunded).contains(&remaining)
+    } else if is_whole {
         remaining == 0 && refunded <= amount
     } else {
         remaining == amount - refunded
@@ -329,10 +384,13 @@ async fn order_is_credited_once(
     };
     if program.is_manual {
         let is_right = match status {
+            // Whoever accepts a claim approves it.
+            "approved" | "reversed" if found["explain"]["decided_by"] == "claim" => true,
             "approved" => decided("approve") || program.approves_after_a_day && !decided("reject"),
             "rejected" => decided("reject") && !decided("approve"),
             "reversed" => decided("approve") || remaining == 0,
-            "pending" => !program.approves_after_a_day && !decided("approve") && !decided("reject"),
+            "pending" if decided("reject") => decided("reopen") && !decided("approve"),
+            "pending" => !program.approves_after_a_day && !decided("approve"),
             _ => false,
         };
         if !is_right {
@@ -408,7 +466,7 @@ fn shares(people: &People, order: usize, found: &Value, commission: i64) -> BTre
     for (candidate, part) in credited.iter().zip(parts) {
         let affiliate = candidate["affiliate"].as_str().unwrap_or_default();
         *shares.entry(affiliate.to_owned()).or_default() += part;
-        if explain["decided_by"] == "customer" {
+        if explain["decided_by"] == "customer" || explain["decided_by"] == "claim" {
             continue;
         }
         let seen = people.seen.borrow();
@@ -520,7 +578,9 @@ fn customers_are_credited_once(people: &People, orders: &BTreeMap<usize, Value>)
             let brought = owners(&|by| by != "customer");
             let is_void =
                 |found: &&Value| found["status"] == "reversed" || found["status"] == "rejected";
-            let is_one = known.len() <= 1 || theirs.iter().any(is_void);
+            let forgotten = (program.merchant, who);
+            let is_forgotten = people.seen.borrow().forgotten.contains(&forgotten);
+            let is_one = known.len() <= 1 || is_forgotten || theirs.iter().any(is_void);
             if !is_one || !known.is_subset(&brought) {
                 people.world.wrong(
                     "one customer",

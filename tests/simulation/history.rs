@@ -215,6 +215,34 @@ pub enum Step {
     Reject {
         order: usize,
     },
+    /// What was rejected waits again.
+    Reopen {
+        order: usize,
+    },
+    /// One list of decisions over orders of the same shop: by order, and whether it is approved.
+    Decisions {
+        merchant: usize,
+        lines: Vec<(usize, bool)>,
+    },
+    /// The order's new value, in minor units.
+    Amend {
+        order: usize,
+        id: usize,
+        amount: i64,
+        copies: usize,
+    },
+    /// An affiliate misses a sale; the merchant accepts, or declines.
+    Claim {
+        order: usize,
+        affiliate: usize,
+        is_accepted: bool,
+    },
+    /// The shop forgets the customer who made this order.
+    Forget {
+        order: usize,
+    },
+    /// The schedule's reconciliation: an account that differs is paid nothing.
+    Reconcile,
     Adjust {
         id: usize,
         affiliate: usize,
@@ -280,7 +308,8 @@ impl History {
             ];
             if is_nightly || rng.u8(0..6) == 0 {
                 // Some work is under way when the day ends, and a run may come at once.
-                times.push(DAY - rng.i64(200..20_000));
+                let before = [600, 20_000][rng.usize(0..2)];
+                times.push(DAY - rng.i64(50..before));
                 let soon = [3_000, 80_000][rng.usize(0..2)];
                 times.push(DAY + rng.i64(100..soon));
             }
@@ -409,7 +438,75 @@ impl History {
             if rng.u8(0..4) == 0 {
                 let moment = self.later(rng, 0);
                 self.push(moment, Step::Reject { order });
+                if rng.bool() {
+                    let moment = self.later(rng, moment);
+                    self.push(moment, Step::Reopen { order });
+                    let moment = self.later(rng, moment);
+                    self.push(moment, Step::Approve { order, copies: 1 });
+                }
             }
+        }
+        self.exceptions(rng, order, amount);
+    }
+
+    /// What a few orders meet: another value, a claim, a customer who wants to be forgotten.
+    fn exceptions(&mut self, rng: &mut Rng, order: usize, amount: i64) {
+        let program = PROGRAMS[self.orders[order].program];
+        // What a budget gave is not asked for again by an amendment.
+        if program.budget.is_none() && rng.u8(0..3) == 0 {
+            for id in 0..rng.usize(1..3) {
+                let step = Step::Amend {
+                    order,
+                    id,
+                    amount: rng.i64(amount / 3 + 1..=amount * 2),
+                    copies: [1, 1, 2][rng.usize(0..3)],
+                };
+                let moment = self.later(rng, 0);
+                self.push(moment, step);
+            }
+        }
+        if !program.knows_customers && rng.u8(0..4) == 0 {
+            let step = Step::Claim {
+                order,
+                affiliate: rng.usize(0..AFFILIATES),
+                is_accepted: rng.u8(0..4) != 0,
+            };
+            let moment = self.later(rng, 0);
+            self.push(moment, step);
+        }
+        if program.knows_customers && rng.u8(0..6) == 0 {
+            let moment = self.later(rng, 0);
+            self.push(moment, Step::Forget { order });
+        }
+    }
+
+    /// What comes back while a day is being settled.
+    fn comes_back(&mut self, rng: &mut Rng, moment: usize) {
+        for order in 0..self.orders.len() {
+            if rng.bool() {
+                let amount = self.orders[order].amounts[0];
+                let step = Step::Reverse {
+                    order,
+                    // No other part of it has this number.
+                    part: Some((100 + moment, rng.i64(1..=(amount / 8).max(1)))),
+                    copies: 1,
+                };
+                self.push(moment, step);
+            }
+        }
+    }
+
+    /// A shop's list of what it made of its orders.
+    fn decisions(&mut self, rng: &mut Rng, moment: usize) {
+        let merchant = rng.usize(0..2);
+        let of_shop = |order: &usize| {
+            let program = PROGRAMS[self.orders[*order].program];
+            program.merchant == merchant && program.is_manual
+        };
+        let orders = (0..self.orders.len()).filter(of_shop);
+        let lines: Vec<(usize, bool)> = orders.map(|order| (order, rng.u8(0..5) != 0)).collect();
+        if !lines.is_empty() {
+            self.push(moment, Step::Decisions { merchant, lines });
         }
     }
 
@@ -435,8 +532,17 @@ impl History {
             if is_early {
                 let copies = [1, 2, 2, 3][rng.usize(0..4)];
                 self.push(moment, Step::Run { copies });
+                if rng.u8(0..3) == 0 {
+                    self.comes_back(rng, moment);
+                }
             } else if rng.u8(0..9) == 0 {
                 self.push(moment, Step::Run { copies: 1 });
+            }
+            if rng.u8(0..8) == 0 {
+                self.decisions(rng, moment);
+            }
+            if rng.u8(0..8) == 0 {
+                self.push(moment, Step::Reconcile);
             }
             if rng.u8(0..4) == 0 {
                 let step = Step::Bank {

@@ -1,7 +1,7 @@
 //! What people and servers do in a world, each step until it is answered for good.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -58,6 +58,12 @@ pub struct Seen {
     /// By order and part: the answers' statuses.
     pub reversals: BTreeMap<(usize, Option<usize>), Vec<u16>>,
     pub adjustments: BTreeMap<usize, Vec<Answer>>,
+    /// By order and name: the new value in minor units, and the answers' statuses.
+    pub amendments: BTreeMap<(usize, usize), (i64, Vec<u16>)>,
+    /// By order: who claimed it, and what accepting it was answered.
+    pub claims: BTreeMap<usize, (usize, Answer)>,
+    /// Customers of merchants who were forgotten.
+    pub forgotten: BTreeSet<(usize, usize)>,
     /// What a run of a day said, each time.
     pub runs: Vec<Value>,
     pub bank: BTreeMap<String, Payment>,
@@ -102,6 +108,18 @@ impl People {
             }
             Step::Approve { order, .. } => self.decide(order, "approve").await,
             Step::Reject { order } => self.decide(order, "reject").await,
+            Step::Reopen { order } => self.decide(order, "reopen").await,
+            Step::Decisions { merchant, lines } => self.decide_all(merchant, &lines).await,
+            Step::Amend {
+                order, id, amount, ..
+            } => self.amend(order, id, amount).await,
+            Step::Claim {
+                order,
+                affiliate,
+                is_accepted,
+            } => self.claim(order, affiliate, is_accepted, at).await,
+            Step::Forget { order } => self.forget(order).await,
+            Step::Reconcile => self.world.reconcile().await,
             Step::Adjust {
                 id,
                 affiliate,
@@ -272,6 +290,131 @@ impl People {
                 return;
             }
             self.world.pause(Duration::from_secs(30)).await;
+        }
+    }
+
+    /// Until each line is answered for good: the same list again changes nothing.
+    async fn decide_all(&self, merchant: usize, lines: &[(usize, bool)]) {
+        let list: Vec<String> = lines
+            .iter()
+            .map(|(order, is_approved)| {
+                let action = if *is_approved { "approve" } else { "reject" };
+                json!({"order_id": format!("o{order}"), "action": action, "reason": "a world"})
+                    .to_string()
+            })
+            .collect();
+        let list = Value::String(list.join("\n"));
+        let path = format!("/api/v1/conversions/decisions?merchant=m{merchant}");
+        for _ in 0..LOOKS {
+            let world = &self.world;
+            let heard = world
+                .call(Function::Console, Method::POST, &path, &world.admin, &list)
+                .await;
+            let answers: Vec<Value> = heard
+                .iter()
+                .flat_map(|response| response.body.split(|byte| *byte == b'\n'))
+                .filter_map(|line| serde_json::from_slice(line).ok())
+                .collect();
+            let status = |answer: &Value| answer["http"].as_u64().unwrap_or(503);
+            if answers.len() == lines.len() && answers.iter().all(|answer| status(answer) < 500) {
+                let mut seen = self.seen.borrow_mut();
+                for ((order, is_approved), answer) in lines.iter().zip(&answers) {
+                    let decision = if *is_approved { "approve" } else { "reject" };
+                    let statuses = seen.decisions.entry((*order, decision)).or_default();
+                    statuses.push(u16::try_from(status(answer)).unwrap_or(0));
+                }
+                return;
+            }
+            world.count(Trouble::Resent);
+            world.pause(Duration::from_secs(60)).await;
+        }
+        self.world
+            .wrong("answers", "a list of decisions was never answered");
+    }
+
+    pub async fn amend(&self, order: usize, id: usize, amount: i64) {
+        let currency = PROGRAMS[self.history.orders[order].program].currency;
+        for _ in 0..LOOKS {
+            if let Some(conversion) = self.conversion(order) {
+                let body = json!({
+                    "id": format!("am{id}"), "amount": decimal(amount, currency), "reason": "a world",
+                });
+                let path = format!("conversions/{conversion}/amend");
+                let answer = self.world.api(Method::POST, &path, &body).await;
+                let code = answer.body["code"].as_str();
+                if !matches!(
+                    (answer.status, code),
+                    (200, _) | (409, Some("not_amendable")) | (422, Some("amend_below_reversed"))
+                ) {
+                    let what = format!("an amendment of o{order} was answered {answer:?}");
+                    self.world.wrong("answers", what);
+                }
+                let mut seen = self.seen.borrow_mut();
+                let (_, statuses) = seen
+                    .amendments
+                    .entry((order, id))
+                    .or_insert((amount, Vec::new()));
+                statuses.push(answer.status);
+                return;
+            }
+            self.world.pause(Duration::from_secs(30)).await;
+        }
+    }
+
+    async fn claim(&self, order: usize, affiliate: usize, is_accepted: bool, at: i64) {
+        let world = &self.world;
+        let program = PROGRAMS[self.history.orders[order].program].id;
+        let body = json!({
+            "program": program, "order_id": format!("o{order}"), "note": "a world",
+            "occurred_at": instant(at).to_string(),
+        });
+        let key = &world.affiliates[affiliate];
+        let path = "/api/v1/claims";
+        let made = world
+            .deliver(Function::Console, Method::POST, path, key, &body)
+            .await;
+        let Some(id) = made.body["id"].as_str().filter(|_| made.status < 300) else {
+            let what = format!("a claim of o{order} was answered {made:?}");
+            world.wrong("answers", what);
+            return;
+        };
+        world.pause(Duration::from_secs(40)).await;
+        let (word, body) = if is_accepted {
+            ("accept", json!({}))
+        } else {
+            ("decline", json!({"reason": "a world"}))
+        };
+        let path = format!("claims/{id}/{word}");
+        let answer = world.api(Method::POST, &path, &body).await;
+        let code = answer.body["code"].as_str();
+        let is_known = match answer.status {
+            200 => true,
+            409 => code == Some("order_credited"),
+            422 => matches!(code, Some("amount_required" | "cap_reached")),
+            _ => false,
+        };
+        if !is_known {
+            let what = format!("{word} of a claim of o{order} was answered {answer:?}");
+            world.wrong("answers", what);
+        }
+        if is_accepted {
+            let mut seen = self.seen.borrow_mut();
+            seen.claims.insert(order, (affiliate, answer));
+        }
+    }
+
+    async fn forget(&self, order: usize) {
+        let merchant = PROGRAMS[self.history.orders[order].program].merchant;
+        let who = customer(order);
+        // From the first try on: it may have been half done.
+        self.seen.borrow_mut().forgotten.insert((merchant, who));
+        let body = json!({
+            "merchant": format!("m{merchant}"), "customer_id": format!("customer {who}"),
+        });
+        let answer = self.world.api(Method::POST, "erasures", &body).await;
+        if answer.status != 200 {
+            let what = format!("an erasure was answered {answer:?}");
+            self.world.wrong("answers", what);
         }
     }
 

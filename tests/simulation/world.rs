@@ -3,10 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,9 +25,10 @@ use shared::keys::KeyRing;
 use shared::lambda::{Schedule, Watch};
 use shared::rights::{ApiKey, KeyText};
 use shared::store::{Audit, Store};
+use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::history::{DAY, History, Model, PROGRAMS, SECOND, TERMS, Terms};
+use crate::history::{AFFILIATES, DAY, History, Model, PROGRAMS, SECOND, TERMS, Terms};
 use crate::plants::Plant;
 
 /// How far an instance's clock may be off, in milliseconds.
@@ -85,6 +87,8 @@ pub struct World {
     pub auditor: String,
     /// By merchant.
     pub tokens: Vec<String>,
+    /// The affiliates' own keys.
+    pub affiliates: Vec<String>,
     ring: RefCell<KeyRing>,
     instances: RefCell<BTreeMap<usize, Rc<Instance>>>,
     /// The moment's instant, and when the runtime came to it.
@@ -121,37 +125,88 @@ impl<F: Future> Future for Mortal<F> {
     }
 }
 
-impl World {
-    /// Tables, keys, two merchants with two payers, four programs and four affiliates, each
-    /// with a link for every program; then the network turns as rough as the history says.
-    pub async fn new(history: &History, plant: Option<Plant>) -> Rc<Self> {
+/// What every affiliate has before a history gives it its own.
+const STAGE_TERMS: Terms = TERMS[0];
+
+/// Tables, keys, two merchants with two payers, four programs and four affiliates, each with a
+/// link for every program: made once for each first day, and copied for every world after that.
+pub struct Stages {
+    folder: TempDir,
+    made: Mutex<BTreeMap<i64, Arc<Stage>>>,
+}
+
+struct Stage {
+    snapshot: PathBuf,
+    tokens: Vec<String>,
+    affiliates: Vec<String>,
+}
+
+impl Stages {
+    pub fn none() -> Self {
+        Self {
+            folder: TempDir::new().expect("there is a place for files that come and go"),
+            made: Mutex::default(),
+        }
+    }
+
+    /// The stage at this instant, in milliseconds since 1970.
+    async fn of(&self, at: i64) -> Arc<Stage> {
+        if let Some(stage) = self.made().get(&at) {
+            return Arc::clone(stage);
+        }
         let table = Embedded::in_memory();
-        table.keep_tokens(false);
-        table.record(false);
         tables::create(&table.client("setup"), &tables::names())
             .await
             .expect("an engine in memory makes tables");
-        let (ring, _) = KeyRing::generate("sim", [7; 32]).expect("a ring is made of 32 bytes");
-        let mut world = Self {
-            rng: RefCell::new(Rng::with_seed(history.seed ^ 0x5EED)),
-            admin: "an-admin-of-a-simulated-world-00".to_owned(),
-            auditor: "another-person-of-that-world-000".to_owned(),
-            tokens: Vec::new(),
-            ring: RefCell::new(ring),
-            instances: RefCell::default(),
-            moment: Cell::new((history.moments[0].at - SECOND, Instant::now())),
-            is_rough: Cell::new(false),
-            at_work: Cell::new(0),
-            today: Arc::default(),
-            clients: ["redirect", "postback", "payout", "report", "console"]
-                .map(|name| table.client(name)),
-            troubles: RefCell::default(),
-            wrongs: RefCell::default(),
-            table,
-        };
-        world.cast(history).await;
+        let mut world = World::over(table, at, 0);
+        world.cast().await;
+        let mut made = self.made();
+        // Two threads may have made it; one is enough.
+        let stage = made.entry(at).or_insert_with(|| {
+            let snapshot = self.folder.path().join(at.to_string());
+            let engine = world.table.engine();
+            engine
+                .vacuum_into(&snapshot.to_string_lossy())
+                .expect("a stage is written to a file");
+            Arc::new(Stage {
+                snapshot,
+                tokens: world.tokens,
+                affiliates: world.affiliates,
+            })
+        });
+        Arc::clone(stage)
+    }
+
+    fn made(&self) -> MutexGuard<'_, BTreeMap<i64, Arc<Stage>>> {
+        self.made
+            .lock()
+            .expect("no code panics while it makes a stage")
+    }
+}
+
+impl World {
+    /// The stage of that day, each affiliate's terms as the history has them; then the network
+    /// turns as rough as it says.
+    pub async fn new(history: &History, plant: Option<Plant>, stages: &Stages) -> Rc<Self> {
+        let at = history.moments[0].at - SECOND;
+        let stage = stages.of(at).await;
+        fastrand::seed(history.seed);
+        let table = Embedded::in_memory();
+        let snapshot = stage.snapshot.to_string_lossy();
+        table
+            .engine()
+            .restore_from(&snapshot)
+            .expect("a stage is a snapshot of the engine");
+        let mut world = Self::over(table, at, history.seed);
+        world.tokens.clone_from(&stage.tokens);
+        world.affiliates.clone_from(&stage.affiliates);
+        for (number, terms) in history.terms.iter().enumerate() {
+            world.gets_terms(number, TERMS[*terms]).await;
+        }
         Plant::put_into(plant, &world.table, Arc::clone(&world.today), history.seed);
-        let mut faults = Faults::seeded(history.seed).with_latency(LATENCY_MS);
+        let mut faults = Faults::seeded(history.seed)
+            .with_latency(LATENCY_MS)
+            .with_short_pages();
         if history.roughness > 0 {
             for kind in Faults::KINDS {
                 // There are few reads that may lag, and few writes that may conflict.
@@ -168,7 +223,46 @@ impl World {
         Rc::new(world)
     }
 
-    async fn cast(&mut self, history: &History) {
+    fn over(table: Embedded, at: i64, seed: u64) -> Self {
+        table.keep_tokens(false);
+        table.record(false);
+        let (ring, _) = KeyRing::generate("sim", [7; 32]).expect("a ring is made of 32 bytes");
+        Self {
+            rng: RefCell::new(Rng::with_seed(seed ^ 0x5EED)),
+            admin: "an-admin-of-a-simulated-world-00".to_owned(),
+            auditor: "another-person-of-that-world-000".to_owned(),
+            tokens: Vec::new(),
+            affiliates: Vec::new(),
+            ring: RefCell::new(ring),
+            instances: RefCell::default(),
+            moment: Cell::new((at, Instant::now())),
+            is_rough: Cell::new(false),
+            at_work: Cell::new(0),
+            today: Arc::default(),
+            clients: ["redirect", "postback", "payout", "report", "console"]
+                .map(|name| table.client(name)),
+            troubles: RefCell::default(),
+            wrongs: RefCell::default(),
+            table,
+        }
+    }
+
+    /// Before anything else happened, so that nothing of it is ever under way.
+    async fn gets_terms(&self, affiliate: usize, terms: Terms) {
+        if terms == STAGE_TERMS {
+            return;
+        }
+        let mut body = terms_json(terms);
+        body["if-match"] = json!("\"1\"");
+        let path = format!("/api/v1/affiliates/{}", affiliate_id(affiliate));
+        let changed = self
+            .call(Function::Console, Method::PATCH, &path, &self.admin, &body)
+            .await;
+        let changed = changed.map(|response| response.status.as_u16());
+        assert_eq!(changed, Some(200), "{path}");
+    }
+
+    async fn cast(&mut self) {
         let store = self.instance(Function::Console).app.store.clone();
         let audit = Audit {
             key: "start".to_owned(),
@@ -229,13 +323,19 @@ impl World {
             }
             self.made("programs", json).await;
         }
-        for (number, terms) in history.terms.iter().enumerate() {
-            let mut affiliate = terms_json(TERMS[*terms]);
+        for number in 0..AFFILIATES {
+            let mut affiliate = terms_json(STAGE_TERMS);
             affiliate["id"] = json!(affiliate_id(number));
             affiliate["name"] = json!("A");
             affiliate["email"] = json!("a@example.com");
             affiliate["country"] = json!("DE");
             self.made("affiliates", affiliate).await;
+            let key = json!({
+                "role": "affiliate", "affiliate": affiliate_id(number), "person": affiliate_id(number),
+            });
+            let key = self.made("keys", key).await;
+            let key = key["key"].as_str().expect("a new key is shown once");
+            self.affiliates.push(key.to_owned());
             for program in PROGRAMS {
                 let slug = slug(number, program.id);
                 let affiliate = affiliate_id(number);
@@ -437,6 +537,24 @@ impl World {
         self.live(Function::Payout, run).await.and_then(Result::ok)
     }
 
+    /// The schedule's reconciliation, as often as it takes.
+    pub async fn reconcile(&self) {
+        for _ in 0..REPEATS_MOST {
+            let instance = self.instance(Function::Report);
+            let schedule = Schedule {
+                day: None,
+                scheduled_time: self.now(),
+            };
+            let reconciled = report::scheduled(&instance.app, &schedule);
+            if let Some(Ok(_)) = self.live(Function::Report, reconciled).await {
+                return;
+            }
+            self.count(Trouble::Resent);
+            self.pause(Duration::from_secs(120)).await;
+        }
+        self.wrong("answers", "the books were never reconciled");
+    }
+
     /// A clock that is off by so much; good until time jumps.
     fn clock(&self, skew: i64) -> impl Fn() -> Timestamp + Sync + use<> {
         let (at, since) = self.moment.get();
@@ -579,15 +697,16 @@ fn request(
         members.remove("if-match");
     }
     let is_body = body.as_object().is_some_and(|members| !members.is_empty());
+    let lines = body.as_str();
     Request {
         method,
         path: path.to_owned(),
         query: query.to_owned(),
         headers,
-        body: if is_body {
-            body.to_string().into()
-        } else {
-            Bytes::new()
+        body: match lines {
+            Some(lines) => lines.to_owned().into(),
+            None if is_body => body.to_string().into(),
+            None => Bytes::new(),
         },
         now,
         https: true,

@@ -224,7 +224,7 @@ async fn look_once(app: &App, pocket: &Pocket, months: &[Month]) -> Result<Looke
     check.account(&account, taken_in.clone());
     check.months(app, pocket, taken_in, months).await?;
     let waiting = entries.iter().filter(|entry| !is_taken_in(entry));
-    check.buckets(app, pocket, waiting).await?;
+    check.buckets(app, pocket, lanes, waiting).await?;
     let conversions = check.conversions(app, pocket, &entries).await?;
     let payouts = check.payouts(app, &account, &entries).await?;
     Ok(Looked {
@@ -307,6 +307,7 @@ impl Check {
         &mut self,
         app: &App,
         pocket: &Pocket,
+        lanes: u8,
         waiting: impl Iterator<Item = &'a Entry>,
     ) -> Result<(), Problem> {
         let mut by_day: BTreeMap<Date, Sums> = BTreeMap::new();
@@ -317,10 +318,10 @@ impl Check {
                 .ok_or_else(Problem::unavailable)?;
         }
         for (day, ledger) in by_day {
-            let buckets = app.store.buckets(day, pocket.shard()).await;
+            let buckets = app.store.buckets_of(pocket, lanes, day).await;
             let buckets = buckets.map_err(unavailable)?;
-            let mut of_pocket = buckets.iter().filter(|bucket| bucket.pocket == *pocket);
-            let found = of_pocket
+            let found = buckets
+                .iter()
                 .try_fold(Sums::default(), |sums, bucket| {
                     sums.checked_add(bucket.sums)
                 })

@@ -28,9 +28,10 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use serde_json::{Value, json};
+use bytes::Bytes;
+use serde_json::Value;
 
-use engine::Answer;
+use engine::{Answer, Asked};
 use faults::{Network, Reply};
 
 /// The embedded DynamoDB. Cheap to clone; clones share the data, the faults and the record.
@@ -46,7 +47,7 @@ struct Inner {
     keeps_tokens: AtomicBool,
     meddler: Mutex<Option<Meddler>>,
     /// What reads that may lag were answered last, while some lag.
-    said: Mutex<BTreeMap<String, Value>>,
+    said: Mutex<BTreeMap<Bytes, Bytes>>,
     /// Held for as long as a clone lives; the system lets go of it when the process dies.
     _lock: Option<File>,
 }
@@ -70,7 +71,11 @@ pub enum Passing<'a> {
     },
 }
 
-type Meddler = Box<dyn FnMut(Passing<'_>) -> Option<Value> + Send>;
+struct Meddler {
+    /// Whether it wants to see a call, by operation and body.
+    looks_at: Box<dyn Fn(&str, &[u8]) -> bool + Send>,
+    hand: Box<dyn FnMut(Passing<'_>) -> Option<Value> + Send>,
+}
 
 struct Record {
     on: bool,
@@ -176,8 +181,8 @@ impl Embedded {
     /// than a few minutes ago.
     pub fn arrive(&self) {
         let late = self.network().late();
-        for (operation, request) in late {
-            engine::answer(&self.inner.database, operation, request);
+        for asked in late {
+            engine::answer(&self.inner.database, &asked);
         }
     }
 
@@ -221,9 +226,17 @@ impl Embedded {
         self.inner.keeps_tokens.store(on, Ordering::Relaxed);
     }
 
-    /// From now on every call of every client goes through this one's hands.
-    pub fn meddle(&self, meddler: impl FnMut(Passing<'_>) -> Option<Value> + Send + 'static) {
-        *self.meddler() = Some(Box::new(meddler));
+    /// From now on every call of every client that it wants to look at, by operation and body,
+    /// goes through this one's hands.
+    pub fn meddle(
+        &self,
+        looks_at: impl Fn(&str, &[u8]) -> bool + Send + 'static,
+        hand: impl FnMut(Passing<'_>) -> Option<Value> + Send + 'static,
+    ) {
+        *self.meddler() = Some(Meddler {
+            looks_at: Box::new(looks_at),
+            hand: Box::new(hand),
+        });
     }
 
     /// The engine below, past faults and records: for sweeping expired items and reading streams.
@@ -262,24 +275,25 @@ impl Embedded {
     async fn call(
         &self,
         function: &'static str,
-        operation: &'static str,
-        mut request: Value,
+        mut asked: Asked,
     ) -> Result<HttpResponse, ConnectorError> {
-        if !self.inner.keeps_tokens.load(Ordering::Relaxed)
-            && let Some(members) = request.as_object_mut()
-        {
-            members.remove("ClientRequestToken");
+        let operation = asked.operation;
+        asked.keeps_token = self.inner.keeps_tokens.load(Ordering::Relaxed);
+        let is_looked_at = self.is_looked_at(&asked);
+        if is_looked_at {
+            let mut request = tree(&asked.body);
+            if let Some(meddler) = self.meddler().as_mut()
+                && let Some(body) = (meddler.hand)(Passing::Asked {
+                    function,
+                    operation,
+                    request: &mut request,
+                })
+            {
+                return Ok(response(200, text(&body)));
+            }
+            asked.body = text(&request);
         }
-        if let Some(meddler) = self.meddler().as_mut()
-            && let Some(body) = meddler(Passing::Asked {
-                function,
-                operation,
-                request: &mut request,
-            })
-        {
-            return response(&Answer { status: 200, body });
-        }
-        let plan = self.network().next(operation, &request);
+        let plan = self.network().next(&mut asked);
         if let Some(wait) = plan.wait {
             tokio::time::sleep(wait).await;
         }
@@ -287,28 +301,28 @@ impl Embedded {
         for _ in 0..plan.yields {
             tokio::task::yield_now().await;
         }
-        for (operation, request) in plan.repeats {
-            engine::answer(&self.inner.database, operation, request);
+        for late in plan.repeats {
+            engine::answer(&self.inner.database, &late);
         }
 
         let recording = self.record_kept().on;
-        let mut call = recording.then(|| Call::of(function, operation, &request));
-        if recording {
+        let mut call = recording.then(|| {
+            let mut request = tree(&asked.body);
+            let call = Call::of(function, operation, &request);
             calls::ask_for_units(operation, &mut request);
-        }
-        let asked = self.is_meddled_with().then(|| request.clone());
-        let lagging = (matches!(plan.reply, Reply::Stale)
-            || self.network().is_lagging(operation, &request))
-        .then(|| request.to_string());
+            asked.body = text(&request);
+            call
+        });
+        let lags = matches!(plan.reply, Reply::Stale) || self.network().is_lagging(&asked);
         let applied = plan
             .applied
-            .then(|| engine::answer(&self.inner.database, operation, request));
+            .then(|| engine::answer(&self.inner.database, &asked));
         if let (Some(call), Some(answer)) = (&mut call, &applied) {
-            call.units_tenths = calls::units_tenths(&answer.body);
+            call.units_tenths = calls::units_tenths(&tree(&answer.body));
         }
         self.record_kept().calls.extend(call);
-        if let (Some(asked), Some(answer)) = (&lagging, &applied) {
-            self.said().insert(asked.clone(), answer.body.clone());
+        if let (true, Some(answer)) = (lags, &applied) {
+            self.said().insert(asked.body.clone(), answer.body.clone());
         }
 
         let mut answer = match (plan.reply, applied) {
@@ -319,26 +333,32 @@ impl Embedded {
             (Reply::Never, _) => return std::future::pending().await,
             (Reply::Stale, _) => Answer {
                 status: 200,
-                body: lagging
-                    .and_then(|asked| self.said().get(&asked).cloned())
+                body: self
+                    .said()
+                    .get(&asked.body)
+                    .cloned()
                     .unwrap_or_else(|| nothing(operation)),
             },
             (Reply::Refused(answer), _) | (Reply::Engine, Some(answer)) => answer,
             (Reply::Engine, None) => unreachable!("only an applied call is answered by the engine"),
         };
-        if let (Some(asked), Some(meddler)) = (asked, self.meddler().as_mut()) {
-            meddler(Passing::Answered {
+        if is_looked_at && let Some(meddler) = self.meddler().as_mut() {
+            let mut body = tree(&answer.body);
+            (meddler.hand)(Passing::Answered {
                 operation,
-                request: &asked,
+                request: &tree(&asked.body),
                 status: answer.status,
-                answer: &mut answer.body,
+                answer: &mut body,
             });
+            answer.body = text(&body);
         }
-        response(&answer)
+        Ok(response(answer.status, answer.body))
     }
 
-    fn is_meddled_with(&self) -> bool {
-        self.meddler().is_some()
+    fn is_looked_at(&self, asked: &Asked) -> bool {
+        let meddler = self.meddler();
+        let meddler = meddler.as_ref();
+        meddler.is_some_and(|meddler| (meddler.looks_at)(asked.operation, &asked.body))
     }
 
     fn meddler(&self) -> MutexGuard<'_, Option<Meddler>> {
@@ -348,7 +368,7 @@ impl Embedded {
             .expect("no code panics while it holds the meddler")
     }
 
-    fn said(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+    fn said(&self) -> MutexGuard<'_, BTreeMap<Bytes, Bytes>> {
         self.inner
             .said
             .lock()
@@ -427,42 +447,52 @@ impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let Connector { embedded, function } = self.clone();
         HttpConnectorFuture::new(async move {
-            let (operation, request) = parse(&request).map_err(ConnectorError::user)?;
-            embedded.call(function, operation, request).await
+            let asked = asked(&request).map_err(ConnectorError::user)?;
+            embedded.call(function, asked).await
         })
     }
 }
 
-fn parse(
-    request: &HttpRequest,
-) -> Result<(&'static str, Value), Box<dyn std::error::Error + Send + Sync>> {
+fn asked(request: &HttpRequest) -> Result<Asked, Box<dyn std::error::Error + Send + Sync>> {
     let target = request.headers().get("x-amz-target").unwrap_or_default();
     let operation = target
         .strip_prefix("DynamoDB_20120810.")
         .and_then(engine::operation)
         .ok_or_else(|| format!("the embedded table does not know `{target}`"))?;
     let body = request.body().bytes().ok_or("the body is a stream")?;
-    Ok((operation, serde_json::from_slice(body)?))
+    Ok(Asked {
+        operation,
+        body: Bytes::copy_from_slice(body),
+        page: None,
+        keeps_token: true,
+    })
+}
+
+fn tree(body: &[u8]) -> Value {
+    serde_json::from_slice(body).expect("the SDK and the engine write JSON")
+}
+
+fn text(tree: &Value) -> Bytes {
+    tree.to_string().into()
 }
 
 /// What a read finds where nothing is.
-fn nothing(operation: &str) -> Value {
+fn nothing(operation: &str) -> Bytes {
     match operation {
-        "Query" => json!({"Items": [], "Count": 0, "ScannedCount": 0}),
-        _ => json!({}),
+        "Query" => Bytes::from_static(br#"{"Items":[],"Count":0,"ScannedCount":0}"#),
+        _ => Bytes::from_static(b"{}"),
     }
 }
 
-fn response(answer: &Answer) -> Result<HttpResponse, ConnectorError> {
-    let status = answer
-        .status
+fn response(status: u16, body: Bytes) -> HttpResponse {
+    let status = status
         .try_into()
         .expect("the engine answers with a status of HTTP");
-    let mut response = HttpResponse::new(status, SdkBody::from(answer.body.to_string()));
+    let mut response = HttpResponse::new(status, SdkBody::from(body));
     response
         .headers_mut()
         .insert("content-type", "application/x-amz-json-1.0");
-    Ok(response)
+    response
 }
 
 #[cfg(test)]

@@ -219,6 +219,25 @@ impl Store {
             .collect::<Result<_, _>>()?)
     }
 
+    /// A pocket's own buckets of a day, each read under its key: a list may miss for a while what
+    /// a transaction has just written.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn buckets_of(
+        &self,
+        pocket: &Pocket,
+        lanes: u8,
+        day: Date,
+    ) -> Result<Vec<Bucket>, StoreError> {
+        let mut buckets = Vec::new();
+        for lane in 0..lanes {
+            let row = self.read(&bucket_key(day, pocket, lane)).await?;
+            buckets.extend(row.map(|row| bucket(&row, day)).transpose()?);
+        }
+        Ok(buckets)
+    }
+
     /// Closes a bucket for this epoch and reads it then, and not before. None if it is drained.
     ///
     /// # Errors
@@ -498,7 +517,8 @@ fn wake_count(settled: &Settled, exists: bool) -> usize {
 
 fn account(row: &Row, currency: Currency) -> Result<Account, Damaged> {
     let books_differ = row.get_text_if(MARK).is_some();
-    if row.get_number_if("ver")?.is_none() && books_differ {
+    // A mark makes the item before the first settle, and may be gone again by then.
+    if row.get_number_if("ver")?.is_none() && row.get_number_if("carry")?.is_none() {
         return Ok(Account {
             books_differ,
             ..Account::new(currency)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::calls;
-use super::engine::Answer;
+use super::engine::{Answer, Asked};
 
 /// A kind of trouble. Only reads and writes of items meet any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +43,7 @@ pub struct Faults {
     seed: u64,
     per_mille: BTreeMap<Fault, u16>,
     latency_ms: u64,
+    cuts_pages: bool,
 }
 
 impl Faults {
@@ -62,6 +63,13 @@ impl Faults {
     /// Every call takes up to so many milliseconds of the runtime's time.
     pub fn with_latency(mut self, most_ms: u64) -> Faults {
         self.latency_ms = most_ms;
+        self
+    }
+
+    /// The page of a query that asks for a consistent read may end anywhere: DynamoDB promises no
+    /// length.
+    pub fn with_short_pages(mut self) -> Faults {
+        self.cuts_pages = true;
         self
     }
 
@@ -100,19 +108,17 @@ pub(super) struct Network {
     calls: u64,
     faults: Faults,
     injected: BTreeMap<Fault, u64>,
-    late: Vec<(u64, Request)>,
+    late: Vec<(u64, Asked)>,
     /// How long the call waits that is planned now.
     waits: Option<Duration>,
     cut: Option<(u64, Cut)>,
     down: bool,
 }
 
-pub(super) type Request = (&'static str, Value);
-
 /// What happens to one call.
 pub(super) struct Plan {
     /// Repeats of earlier calls that arrive before it.
-    pub repeats: Vec<Request>,
+    pub repeats: Vec<Asked>,
     /// How often other tasks come first.
     pub yields: u64,
     pub wait: Option<Duration>,
@@ -153,9 +159,10 @@ impl Network {
         std::mem::take(&mut self.down)
     }
 
-    pub fn next(&mut self, operation: &'static str, request: &Value) -> Plan {
+    pub fn next(&mut self, asked: &mut Asked) -> Plan {
         let number = self.calls;
         self.calls += 1;
+        asked.page = self.page(asked);
         let (applied, reply) = match self.cut {
             _ if self.down => (false, Reply::Lost),
             Some((at, when)) if at <= number => {
@@ -165,7 +172,7 @@ impl Network {
                     Cut::After => (true, Reply::TimedOut),
                 }
             }
-            _ => self.trouble(number, operation, request),
+            _ => self.trouble(number, asked),
         };
         let wait = self.waits.take().or_else(|| self.latency());
         Plan {
@@ -182,13 +189,12 @@ impl Network {
     }
 
     /// Whether this read may be answered as before some day: so its answer is to be kept.
-    pub fn is_lagging(&self, operation: &str, request: &Value) -> bool {
-        self.faults.per_mille.contains_key(&Fault::Stale)
-            && Fault::Stale.can_meet(operation, request)
+    pub fn is_lagging(&self, asked: &Asked) -> bool {
+        self.faults.per_mille.contains_key(&Fault::Stale) && Fault::Stale.can_meet(asked)
     }
 
-    fn trouble(&mut self, number: u64, operation: &'static str, request: &Value) -> (bool, Reply) {
-        let Some(fault) = self.draw(operation, request) else {
+    fn trouble(&mut self, number: u64, asked: &Asked) -> (bool, Reply) {
+        let Some(fault) = self.draw(asked) else {
             return (true, Reply::Engine);
         };
         *self.injected.entry(fault).or_default() += 1;
@@ -197,21 +203,21 @@ impl Network {
             Fault::AnswerLost => (true, Reply::TimedOut),
             Fault::LateRepeat => {
                 let due = number + 1 + self.random() % 8;
-                self.late.push((due, (operation, request.clone())));
+                self.late.push((due, asked.clone()));
                 (true, Reply::Engine)
             }
             Fault::Throttled => (
                 false,
                 refused(400, "ProvisionedThroughputExceededException"),
             ),
-            Fault::Conflict => (false, conflict(operation, request)),
+            Fault::Conflict => (false, conflict(asked)),
             Fault::ServerError => (
                 self.random().is_multiple_of(2),
                 refused(500, "InternalServerError"),
             ),
             Fault::AppliedLater => {
                 let due = number + 1 + self.random() % 64;
-                self.late.push((due, (operation, request.clone())));
+                self.late.push((due, asked.clone()));
                 (false, Reply::TimedOut)
             }
             Fault::Delayed => {
@@ -225,25 +231,30 @@ impl Network {
         }
     }
 
-    fn draw(&mut self, operation: &str, request: &Value) -> Option<Fault> {
+    fn draw(&mut self, asked: &Asked) -> Option<Fault> {
         let chances = self.faults.per_mille.clone();
         let mut possible = chances
             .into_iter()
-            .filter(|(fault, _)| fault.can_meet(operation, request));
+            .filter(|(fault, _)| fault.can_meet(asked));
         possible.find_map(|(fault, per_mille)| {
             (self.random() % 1000 < u64::from(per_mille)).then_some(fault)
         })
     }
 
-    /// All that is still on its way.
-    pub fn late(&mut self) -> Vec<Request> {
-        let late = std::mem::take(&mut self.late);
-        late.into_iter().map(|(_, request)| request).collect()
+    fn page(&mut self, asked: &Asked) -> Option<usize> {
+        let is_cut = self.faults.cuts_pages && asked.operation == "Query" && is_consistent(asked);
+        is_cut.then(|| 2 + usize::try_from(self.random() % 30).unwrap_or(0))
     }
 
-    fn due(&mut self, number: u64) -> Vec<Request> {
+    /// All that is still on its way.
+    pub fn late(&mut self) -> Vec<Asked> {
+        let late = std::mem::take(&mut self.late);
+        late.into_iter().map(|(_, asked)| asked).collect()
+    }
+
+    fn due(&mut self, number: u64) -> Vec<Asked> {
         let due = self.late.extract_if(.., |(due, _)| *due <= number);
-        due.map(|(_, request)| request).collect()
+        due.map(|(_, asked)| asked).collect()
     }
 
     fn latency(&mut self) -> Option<Duration> {
@@ -269,12 +280,11 @@ impl Network {
 }
 
 impl Fault {
-    fn can_meet(self, operation: &str, request: &Value) -> bool {
+    fn can_meet(self, asked: &Asked) -> bool {
+        let operation = asked.operation;
         let one_write = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem");
         match self {
-            Fault::Stale => {
-                matches!(operation, "GetItem" | "Query") && request["ConsistentRead"] != true
-            }
+            Fault::Stale => matches!(operation, "GetItem" | "Query") && !is_consistent(asked),
             Fault::LateRepeat | Fault::AppliedLater => {
                 one_write || matches!(operation, "TransactWriteItems" | "BatchWriteItem")
             }
@@ -286,21 +296,29 @@ impl Fault {
     }
 }
 
+/// Whether a read asks for what is, not for what was. In a text of JSON nothing but a field
+/// looks like this: a quote within a value is escaped.
+fn is_consistent(asked: &Asked) -> bool {
+    const FIELD: &[u8] = br#""ConsistentRead":true"#;
+    asked.body.windows(FIELD.len()).any(|text| text == FIELD)
+}
+
 fn refused(status: u16, code: &str) -> Reply {
+    let body = json!({
+        "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"),
+        "message": "injected by the embedded table",
+    });
     Reply::Refused(Answer {
         status,
-        body: json!({
-            "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"),
-            "message": "injected by the embedded table",
-        }),
+        body: super::text(&body),
     })
 }
 
-fn conflict(operation: &str, request: &Value) -> Reply {
-    if !operation.starts_with("Transact") {
+fn conflict(asked: &Asked) -> Reply {
+    if !asked.operation.starts_with("Transact") {
         return refused(400, "TransactionConflictException");
     }
-    let reasons: Vec<Value> = calls::members(request)
+    let reasons: Vec<Value> = calls::members(&super::tree(&asked.body))
         .enumerate()
         .map(|(index, _)| match index {
             0 => json!({
@@ -310,12 +328,13 @@ fn conflict(operation: &str, request: &Value) -> Reply {
             _ => json!({ "Code": "None" }),
         })
         .collect();
+    let body = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": "injected by the embedded table",
+        "CancellationReasons": reasons,
+    });
     Reply::Refused(Answer {
         status: 400,
-        body: json!({
-            "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
-            "Message": "injected by the embedded table",
-            "CancellationReasons": reasons,
-        }),
+        body: super::text(&body),
     })
 }
