@@ -831,9 +831,11 @@ async fn month_holds(people: &People, payer: &'static str) {
             format!("{payer}'s closed May is another at the end"),
         );
     }
-    for month in ["2026-05", "2026-06"] {
-        let report = get(people, &format!("reports/payouts/{month}?payer={payer}")).await;
-        let rows = report["rows"].as_array().cloned().unwrap_or_default();
+    let may = get(people, &format!("reports/payouts/2026-05?payer={payer}")).await;
+    let june = get(people, &format!("reports/payouts/2026-06?payer={payer}")).await;
+    let rows = |report: &Value| report["rows"].as_array().cloned().unwrap_or_default();
+    for (month, report) in [("2026-05", &may), ("2026-06", &june)] {
+        let rows = rows(report);
         let totals = report["totals"].as_array().cloned().unwrap_or_default();
         for row in rows.iter().chain(&totals) {
             let of = |name: &str| minor(&row[name]);
@@ -849,10 +851,8 @@ async fn month_holds(people: &People, payer: &'static str) {
             }
         }
     }
-    let rows = |report: Value| report["rows"].as_array().cloned().unwrap_or_default();
-    let may = rows(get(people, &format!("reports/payouts/2026-05?payer={payer}")).await);
-    let june = rows(get(people, &format!("reports/payouts/2026-06?payer={payer}")).await);
-    for row in june {
+    let may = rows(&may);
+    for row in rows(&june) {
         let before = may.iter().find(|other| {
             other["affiliate"] == row["affiliate"] && other["currency"] == row["currency"]
         });

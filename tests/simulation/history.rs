@@ -356,7 +356,10 @@ impl History {
         let mut before: Option<(usize, usize, usize)> = None;
         for order in 0..rng.usize(3..=ORDERS_MOST) {
             // A letter to many readers brings several orders at once.
-            let rush = before.filter(|_| rng.u8(0..3) == 0);
+            let by_steps =
+                |number: usize| matches!(PROGRAMS[number].commission, Commission::Steps { .. });
+            let rush =
+                before.filter(|(number, ..)| rng.u8(0..3) == 0 || by_steps(*number) && rng.bool());
             let program = rush.map_or_else(|| rng.usize(0..PROGRAMS.len()), |rush| rush.0);
             let sender = rush.map_or_else(|| rng.usize(0..AFFILIATES), |rush| rush.1);
             let amount = rng.i64(1..20_000);
@@ -378,7 +381,7 @@ impl History {
                     click: clicks,
                     visitor: order,
                     program,
-                    affiliate: if rng.bool() {
+                    affiliate: if rng.bool() || rush.is_some() && by_steps(program) {
                         sender
                     } else {
                         rng.usize(0..AFFILIATES)
@@ -483,7 +486,7 @@ impl History {
     /// What comes back while a day is being settled.
     fn comes_back(&mut self, rng: &mut Rng, moment: usize) {
         for order in 0..self.orders.len() {
-            if rng.bool() {
+            if rng.u8(0..4) != 0 {
                 let amount = self.orders[order].amounts[0];
                 let step = Step::Reverse {
                     order,
@@ -532,7 +535,7 @@ impl History {
             if is_early {
                 let copies = [1, 2, 2, 3][rng.usize(0..4)];
                 self.push(moment, Step::Run { copies });
-                if rng.u8(0..3) == 0 {
+                if self.is_nightly || rng.bool() {
                     self.comes_back(rng, moment);
                 }
             } else if rng.u8(0..9) == 0 {

@@ -201,11 +201,13 @@ impl People {
     /// The click of a number, once its visit is over.
     async fn click(&self, number: Option<usize>) -> Option<Click> {
         let number = number?;
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
             if let Some(click) = self.seen.borrow().clicks.get(&number) {
                 return click.clone();
             }
-            self.world.pause(Duration::from_secs(10)).await;
+            // Most buy at once, so that orders of the same letter meet.
+            let longest = if look < LOOKS / 2 { 20 } else { 20_000 };
+            self.world.pause(Duration::from_millis(longest)).await;
         }
         None
     }

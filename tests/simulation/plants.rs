@@ -168,10 +168,7 @@ impl Plant {
 
     /// Whether it takes thousands of worlds to meet the hour in which it matters.
     pub fn is_rare(self) -> bool {
-        matches!(
-            self,
-            Self::WakesSettledOnly | Self::StepUncounted | Self::ReadBeforeClose
-        )
+        self == Self::WakesSettledOnly
     }
 
     /// Stands between functions and table from here on.

@@ -243,7 +243,8 @@ impl Network {
 
     fn page(&mut self, asked: &Asked) -> Option<usize> {
         let is_cut = self.faults.cuts_pages && asked.operation == "Query" && is_consistent(asked);
-        is_cut.then(|| 2 + usize::try_from(self.random() % 30).unwrap_or(0))
+        let most = [3, 30][usize::from(self.random().is_multiple_of(2))];
+        is_cut.then(|| 1 + usize::try_from(self.random() % most).unwrap_or(0))
     }
 
     /// All that is still on its way.
