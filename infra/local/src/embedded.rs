@@ -71,9 +71,11 @@ pub enum Passing<'a> {
     },
 }
 
+/// Whether somebody wants to see a call, by operation and body.
+type LooksAt = Box<dyn Fn(&str, &[u8]) -> bool + Send>;
+
 struct Meddler {
-    /// Whether it wants to see a call, by operation and body.
-    looks_at: Box<dyn Fn(&str, &[u8]) -> bool + Send>,
+    looks_at: LooksAt,
     hand: Box<dyn FnMut(Passing<'_>) -> Option<Value> + Send>,
 }
 

@@ -242,9 +242,11 @@ impl Network {
     }
 
     fn page(&mut self, asked: &Asked) -> Option<usize> {
-        let is_cut = self.faults.cuts_pages && asked.operation == "Query" && is_consistent(asked);
-        let most = [3, 30][usize::from(self.random().is_multiple_of(2))];
-        is_cut.then(|| 1 + usize::try_from(self.random() % most).unwrap_or(0))
+        if !self.faults.cuts_pages || asked.operation != "Query" || !is_consistent(asked) {
+            return None;
+        }
+        let longest = [3, 30][usize::from(self.random().is_multiple_of(2))];
+        Some(1 + usize::try_from(self.random() % longest).unwrap_or(0))
     }
 
     /// All that is still on its way.

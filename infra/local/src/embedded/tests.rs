@@ -9,6 +9,8 @@ use aws_sdk_dynamodb::types::{
     Put, ScalarAttributeType, TransactWriteItem,
 };
 
+use serde_json::json;
+
 use super::*;
 
 async fn with_table(embedded: &Embedded) -> Client {
@@ -217,26 +219,58 @@ async fn a_read_that_may_lag_says_what_was_so_before_and_a_consistent_one_never(
 async fn a_call_may_be_changed_on_its_way_and_so_may_its_answer() {
     let embedded = Embedded::in_memory();
     let client = with_table(&embedded).await;
-    embedded.meddle(|passing| match passing {
-        Passing::Asked { request, .. } if request["Key"]["pk"]["S"] == "A#0" => {
-            Some(json!({"Item": {"pk": {"S": "nobody was asked"}}}))
-        }
-        Passing::Asked { request, .. } => {
-            request["Item"]["sk"] = json!({"S": "CUR"});
-            None
-        }
-        Passing::Answered { .. } => None,
-    });
+    embedded.meddle(
+        |_, _| true,
+        |passing| match passing {
+            Passing::Asked { request, .. } if request["Key"]["pk"]["S"] == "A#0" => {
+                Some(json!({"Item": {"pk": {"S": "nobody was asked"}}}))
+            }
+            Passing::Asked { request, .. } => {
+                request["Item"]["sk"] = json!({"S": "CUR"});
+                None
+            }
+            Passing::Answered { .. } => None,
+        },
+    );
     let said = item(&client, "A#0").await.unwrap();
     assert_eq!(said["pk"].as_s().unwrap(), "nobody was asked");
     put_one(&client, "A#1").await.unwrap();
-    embedded.meddle(|passing| {
-        if let Passing::Answered { answer, .. } = passing {
-            answer["Item"]["seen"] = json!({"BOOL": true});
+    let reads = |operation: &str, body: &[u8]| operation == "GetItem" && body.ends_with(b"}");
+    embedded.meddle(reads, |passing| {
+        match passing {
+            Passing::Answered { answer, .. } => answer["Item"]["seen"] = json!({"BOOL": true}),
+            Passing::Asked { operation, .. } => assert_eq!(operation, "GetItem"),
         }
         None
     });
-    assert!(item(&client, "A#1").await.unwrap().contains_key("seen"));
+    put_one(&client, "A#2").await.unwrap();
+    assert!(item(&client, "A#2").await.unwrap().contains_key("seen"));
+}
+
+#[tokio::test]
+async fn a_page_may_end_anywhere_and_the_rest_comes_with_the_next() {
+    let embedded = Embedded::in_memory();
+    let client = with_table(&embedded).await;
+    for sort in 0..40 {
+        let mut item = key("A#1");
+        item.insert("sk".to_owned(), AttributeValue::S(format!("{sort:02}")));
+        let put = client.put_item().table_name("core").set_item(Some(item));
+        put.send().await.unwrap();
+    }
+    let list = || {
+        let query = client
+            .query()
+            .table_name("core")
+            .key_condition_expression("pk = :pk");
+        query.expression_attribute_values(":pk", AttributeValue::S("A#1".to_owned()))
+    };
+    embedded.set_faults(Faults::seeded(7).with_short_pages());
+    assert_eq!(list().send().await.unwrap().count(), 40);
+    let pages = list().consistent_read(true).into_paginator().send();
+    let pages: Vec<_> = pages.try_collect().await.unwrap();
+    let counts: Vec<i32> = pages.iter().map(|page| page.count()).collect();
+    assert!(counts.iter().all(|count| *count <= 30), "{counts:?}");
+    assert_eq!(counts.iter().sum::<i32>(), 40, "{counts:?}");
 }
 
 #[tokio::test]
