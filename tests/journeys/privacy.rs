@@ -520,6 +520,47 @@ async fn an_erasure_among_orders_and_refunds_loses_none_of_them() {
     assert_eq!(books["differences"], json!([]), "{books}");
 }
 
+/// A sale that only its customer could be credited for is recorded, the function dies, and the
+/// customer is forgotten: what was taken back before the sale came is not forgotten with her.
+#[tokio::test]
+async fn what_waited_for_a_sale_is_applied_though_its_customer_is_forgotten() {
+    const CUTS: u64 = 30;
+    let world = shop(json!({"click_window": "1d"})).await;
+    let click = world.click("anna-shoes").await;
+    let customer = |cut| format!("customer-{cut}@customers.example");
+    for cut in 0..CUTS {
+        let order = format!("A-{cut}");
+        let sale = json!({"click_id": click, "customer_id": customer(cut), "order_id": order, "amount": "100"});
+        assert_eq!(world.postback(sale).await.status, 200);
+    }
+    world.turn_to("2026-07-03T10:00:00Z").await;
+    let mut recorded_and_cut = 0;
+    for cut in 0..CUTS {
+        let order = format!("B-{cut}");
+        let back = json!({"order_id": order, "reversal_id": "r", "amount": "40"});
+        assert_eq!(world.reversal(back.clone()).await.status, 404);
+        let sale = json!({"click_id": click, "customer_id": customer(cut), "order_id": order, "amount": "100"});
+        world.stack.table.cut_at(cut, Cut::After);
+        let first = world.postback(sale.clone()).await.status;
+        assert_eq!(world.stack.table.mend(), first != 200);
+        erase(
+            &world,
+            json!({"merchant": "shop", "customer_id": customer(cut)}),
+        )
+        .await;
+        let again = world.postback(sale).await;
+        if again.status == 422 {
+            assert_eq!(again.body["code"], "window_closed");
+            continue;
+        }
+        assert_eq!(again.body["result"], "recorded_before", "{again:?}");
+        recorded_and_cut += u64::from(first != 200);
+        let taken_back = world.reversal(back).await;
+        assert_eq!(taken_back.body["result"], "recorded_before", "{cut}");
+    }
+    assert!(recorded_and_cut > 2, "{recorded_and_cut}");
+}
+
 /// What was sent in time may arrive after the customer has come back: she keeps what is new.
 #[tokio::test]
 async fn an_erasure_that_lands_late_takes_nothing_new_with_it() {

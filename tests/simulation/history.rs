@@ -297,7 +297,7 @@ impl History {
         let mut rng = Rng::with_seed(seed);
         let first = FRIDAY + DAY * rng.i64(0..3);
         let days = rng.i64(3..5);
-        let is_nightly = rng.bool();
+        let is_nightly = rng.u8(0..3) != 0;
         let mut moments = Vec::new();
         for day in 0..days {
             let start = first + day * DAY;
@@ -310,7 +310,7 @@ impl History {
                 // Some work is under way when the day ends, and a run may come at once.
                 let before = [600, 20_000][rng.usize(0..2)];
                 times.push(DAY - rng.i64(50..before));
-                let soon = [3_000, 80_000][rng.usize(0..2)];
+                let soon = [1_500, 3_000, 80_000][rng.usize(0..3)];
                 times.push(DAY + rng.i64(100..soon));
             }
             let at = times.into_iter().map(|time| start + time);

@@ -427,6 +427,8 @@ impl<'a> Order<'a> {
             if recorded.fingerprint != again.fingerprint {
                 return Err(Problem::conflict("order_conflict"));
             }
+            // What it was recorded by may be gone since, and we may have stopped right after.
+            apply_waiting(self.app, &recorded, self.now).await?;
             return Ok(Some(body(&recorded, false)));
         }
         let terms = Some(self.terms());
