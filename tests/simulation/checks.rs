@@ -81,12 +81,7 @@ async fn get(people: &People, path: &str) -> Value {
 
 /// Every amendment is sent once more, for those that came before anything could be amended.
 async fn amendments(people: &People) {
-    let steps = people
-        .history
-        .moments
-        .iter()
-        .flat_map(|moment| &moment.steps);
-    for step in steps {
+    for step in people.history.steps() {
         if let Step::Amend {
             order, id, amount, ..
         } = step
@@ -110,12 +105,7 @@ fn amended(people: &People, order: usize) -> Vec<i64> {
 /// Every reversal is sent once more: what it is told now is the truth of it.
 async fn reversals(people: &People) -> BTreeMap<(usize, Option<usize>), (i64, u16)> {
     let mut truth = BTreeMap::new();
-    let steps = people
-        .history
-        .moments
-        .iter()
-        .flat_map(|moment| &moment.steps);
-    for step in steps {
+    for step in people.history.steps() {
         if let Step::Reverse { order, part, .. } = step {
             let answer = people.reverse(*order, *part).await;
             let amount = part.map_or(0, |(_, amount)| amount);
@@ -595,12 +585,7 @@ fn customers_are_credited_once(people: &People, orders: &BTreeMap<usize, Value>)
 }
 
 fn adjusted_once(people: &People, due: &mut Due) {
-    let steps = people
-        .history
-        .moments
-        .iter()
-        .flat_map(|moment| &moment.steps);
-    for step in steps {
+    for step in people.history.steps() {
         let Step::Adjust {
             id,
             affiliate,

@@ -577,6 +577,11 @@ impl History {
         }
     }
 
+    /// All steps, moment by moment.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.moments.iter().flat_map(|moment| &moment.steps)
+    }
+
     /// How many steps there are.
     pub fn len(&self) -> usize {
         self.moments.iter().map(|moment| moment.steps.len()).sum()
