@@ -29,6 +29,16 @@ async fn sale(world: &World, order: &str) {
     assert_eq!(answer.body["result"], "created", "{answer:?}");
 }
 
+/// The schedule's reconciliation, at the start.
+async fn reconcile(world: &World) -> Value {
+    let schedule = Schedule {
+        day: None,
+        scheduled_time: START.parse().unwrap(),
+    };
+    let made = report::scheduled(&world.stack.app, &schedule).await;
+    made.unwrap()
+}
+
 fn figures(balance: &Value) -> [&Value; 3] {
     [&balance["in_payout"], &balance["payable"], &balance["held"]]
 }
@@ -93,13 +103,7 @@ async fn an_account_is_held_though_no_run_has_touched_it() {
     world
         .tamper(&bucket, "house#anna#EUR#00", "earned", 100)
         .await;
-    let schedule = Schedule {
-        day: None,
-        scheduled_time: START.parse().unwrap(),
-    };
-    let made = report::scheduled(&world.stack.app, &schedule)
-        .await
-        .unwrap();
+    let made = reconcile(&world).await;
     assert_eq!(made, json!({"accounts": 1, "marked": 1}));
     turn_to(&world, 2).await;
     let balance = world.balance("anna").await;
@@ -113,17 +117,11 @@ async fn an_account_that_agrees_again_before_its_first_run_is_paid_by_it() {
     let world = World::with_shop(START).await;
     sale(&world, "A-1").await;
     let bucket = format!("B#2026-07-01#{:02}", pocket().shard());
-    let schedule = Schedule {
-        day: None,
-        scheduled_time: START.parse().unwrap(),
-    };
     for (cent, marked) in [(1, 1), (-1, 0)] {
         world
             .tamper(&bucket, "house#anna#EUR#00", "earned", cent)
             .await;
-        let made = report::scheduled(&world.stack.app, &schedule)
-            .await
-            .unwrap();
+        let made = reconcile(&world).await;
         assert_eq!(made, json!({"accounts": 1, "marked": marked}));
     }
     turn_to(&world, 2).await;
@@ -178,10 +176,6 @@ async fn a_mark_that_comes_while_an_account_settles_still_stops_its_payout() {
 #[tokio::test]
 async fn an_account_that_only_moves_is_not_taken_for_one_that_differs() {
     let world = World::with_shop(START).await;
-    let schedule = Schedule {
-        day: None,
-        scheduled_time: START.parse().unwrap(),
-    };
     let click_id = world.click("anna-shoes").await;
     let (world, click_id) = (&world, &click_id);
     let sender = async |sender: u32| {
@@ -196,12 +190,12 @@ async fn an_account_that_only_moves_is_not_taken_for_one_that_differs() {
     let mut sales = pin!(join_all((0..8).map(sender)));
     let mut are_under_way = true;
     while are_under_way {
-        let mut reconciliation = pin!(report::scheduled(&world.stack.app, &schedule));
+        let mut reconciliation = pin!(reconcile(world));
         let made = poll_fn(|context| {
             are_under_way = are_under_way && sales.as_mut().poll(context).is_pending();
             reconciliation.as_mut().poll(context)
         });
-        assert_eq!(made.await.unwrap()["marked"], 0);
+        assert_eq!(made.await["marked"], 0);
     }
 }
 

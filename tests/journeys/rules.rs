@@ -397,6 +397,14 @@ async fn a_budget_is_never_overshot_however_many_orders_come_at_once() {
     assert_eq!(earns(&world, next_day).await, "1.00");
 }
 
+/// Orders by one click, each with its amount and what it is to earn, or why it earns nothing.
+async fn earn_in_turn(world: &World, click: &str, orders: &[(&str, &str, &str)]) {
+    for (order, amount, expected) in orders {
+        let sale = json!({"click_id": click, "order_id": order, "amount": amount});
+        assert_eq!(earns(world, sale).await, *expected, "{order}");
+    }
+}
+
 #[tokio::test]
 async fn a_budget_is_used_up_to_its_last_cent_whatever_the_orders_sizes() {
     let world = World::with_shop(START).await;
@@ -406,21 +414,20 @@ async fn a_budget_is_used_up_to_its_last_cent_whatever_the_orders_sizes() {
     let sale =
         |order: &str, amount: &str| json!({"click_id": click, "order_id": order, "amount": amount});
     // No lane of the budget has as much as the first of these by itself.
-    for (order, amount, expected) in [
-        ("A-1", "61", "6.10"),
-        ("A-2", "40", "cap_reached"),
-        ("A-2", "38.90", "3.89"),
-        ("A-3", "0.20", "cap_reached"),
-        ("A-3", "0.10", "0.01"),
-        ("A-4", "0.10", "cap_reached"),
-        ("A-5", "0", "0.00"),
-    ] {
-        assert_eq!(
-            earns(&world, sale(order, amount)).await,
-            expected,
-            "{order}"
-        );
-    }
+    earn_in_turn(
+        &world,
+        &click,
+        &[
+            ("A-1", "61", "6.10"),
+            ("A-2", "40", "cap_reached"),
+            ("A-2", "38.90", "3.89"),
+            ("A-3", "0.20", "cap_reached"),
+            ("A-3", "0.10", "0.01"),
+            ("A-4", "0.10", "cap_reached"),
+            ("A-5", "0", "0.00"),
+        ],
+    )
+    .await;
     // Of orders too: four were taken, and five are left wherever they come.
     for order in 0..5 {
         let order = format!("B-{order}");
@@ -450,19 +457,16 @@ async fn what_a_budget_gave_before_it_had_lanes_is_not_given_again() {
         world.tamper("Q#shoes#c1#", "#", attribute, taken).await;
     }
     let click = world.click("anna-shoes").await;
-    let sale =
-        |order: &str, amount: &str| json!({"click_id": click, "order_id": order, "amount": amount});
-    for (order, amount, expected) in [
-        ("A-1", "10.10", "cap_reached"),
-        ("A-1", "10", "1.00"),
-        ("A-2", "0.10", "cap_reached"),
-    ] {
-        assert_eq!(
-            earns(&world, sale(order, amount)).await,
-            expected,
-            "{order}"
-        );
-    }
+    earn_in_turn(
+        &world,
+        &click,
+        &[
+            ("A-1", "10.10", "cap_reached"),
+            ("A-1", "10", "1.00"),
+            ("A-2", "0.10", "cap_reached"),
+        ],
+    )
+    .await;
 }
 
 #[tokio::test]

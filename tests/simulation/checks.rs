@@ -250,7 +250,7 @@ async fn order_is_credited_once(
 
     told_the_same(people, order, &posts);
     let mut must_earn = BTreeSet::new();
-    let mut may_earn: BTreeSet<String> = claimed_by.iter().cloned().collect();
+    let mut may_earn = BTreeSet::new();
     let mut created = [0, 0];
     for posted in &posts {
         let click = click(posted);
@@ -301,14 +301,8 @@ async fn order_is_credited_once(
         must_earn.contains(affiliate) || may_earn.contains(affiliate)
     };
     let is_right = match found["explain"]["decided_by"].as_str() {
-        None => credits.is_empty() && must_earn.is_empty() && claimed_by.is_none(),
-        Some("claim") => {
-            credits.len() == 1 && credits[0]["affiliate"].as_str() == claimed_by.as_deref()
-        }
-        // Others were credited before: what was claimed was a part of theirs, or all of it.
-        Some(_) if claimed_by.is_some() => credits.iter().any(|credit| {
-            credit["affiliate"].as_str() == claimed_by.as_deref() && is_known(credit)
-        }),
+        None => credits.is_empty() && must_earn.is_empty(),
+        Some("claim") => credits.len() == 1 && claimed_by.is_some(),
         // Whose the customer is, is asked once all orders are known.
         Some("customer") => program.knows_customers && credits.len() == 1,
         Some(_) => {
@@ -316,7 +310,12 @@ async fn order_is_credited_once(
             is_one && !credits.is_empty() && credits.iter().all(is_known)
         }
     };
-    if !is_right {
+    // A claim is accepted of an order that nobody has, or that its affiliate has already.
+    let is_theirs = claimed_by.as_deref().is_none_or(|claimed_by| {
+        let mut affiliates = credits.iter().map(|credit| credit["affiliate"].as_str());
+        affiliates.any(|affiliate| affiliate == Some(claimed_by))
+    });
+    if !is_right || !is_theirs {
         world.wrong(
             "one credit",
             format!("o{order} is credited to {credits:?}, of {must_earn:?} and {may_earn:?}"),

@@ -275,24 +275,32 @@ impl People {
             .find_map(|posted| Some(posted.answer.body["conversion"].as_str()?.to_owned()))
     }
 
-    async fn decide(&self, order: usize, decision: &'static str) {
+    /// The id of an order's conversion, once its sender was told; none if that takes too long.
+    async fn told_conversion(&self, order: usize) -> Option<String> {
         for _ in 0..LOOKS {
             if let Some(id) = self.conversion(order) {
-                let body = match decision {
-                    "approve" => json!({}),
-                    _ => json!({"reason": "a world"}),
-                };
-                let path = format!("conversions/{id}/{decision}");
-                let answer = self.world.api(Method::POST, &path, &body).await;
-                let mut seen = self.seen.borrow_mut();
-                seen.decisions
-                    .entry((order, decision))
-                    .or_default()
-                    .push(answer.status);
-                return;
+                return Some(id);
             }
             self.world.pause(Duration::from_secs(30)).await;
         }
+        None
+    }
+
+    async fn decide(&self, order: usize, decision: &'static str) {
+        let Some(id) = self.told_conversion(order).await else {
+            return;
+        };
+        let body = match decision {
+            "approve" => json!({}),
+            _ => json!({"reason": "a world"}),
+        };
+        let path = format!("conversions/{id}/{decision}");
+        let answer = self.world.api(Method::POST, &path, &body).await;
+        let mut seen = self.seen.borrow_mut();
+        seen.decisions
+            .entry((order, decision))
+            .or_default()
+            .push(answer.status);
     }
 
     /// Until each line is answered for good: the same list again changes nothing.
@@ -335,32 +343,29 @@ impl People {
     }
 
     pub async fn amend(&self, order: usize, id: usize, amount: i64) {
+        let Some(conversion) = self.told_conversion(order).await else {
+            return;
+        };
         let currency = PROGRAMS[self.history.orders[order].program].currency;
-        for _ in 0..LOOKS {
-            if let Some(conversion) = self.conversion(order) {
-                let body = json!({
-                    "id": format!("am{id}"), "amount": decimal(amount, currency), "reason": "a world",
-                });
-                let path = format!("conversions/{conversion}/amend");
-                let answer = self.world.api(Method::POST, &path, &body).await;
-                let code = answer.body["code"].as_str();
-                if !matches!(
-                    (answer.status, code),
-                    (200, _) | (409, Some("not_amendable")) | (422, Some("amend_below_reversed"))
-                ) {
-                    let what = format!("an amendment of o{order} was answered {answer:?}");
-                    self.world.wrong("answers", what);
-                }
-                let mut seen = self.seen.borrow_mut();
-                let (_, statuses) = seen
-                    .amendments
-                    .entry((order, id))
-                    .or_insert((amount, Vec::new()));
-                statuses.push(answer.status);
-                return;
-            }
-            self.world.pause(Duration::from_secs(30)).await;
+        let body = json!({
+            "id": format!("am{id}"), "amount": decimal(amount, currency), "reason": "a world",
+        });
+        let path = format!("conversions/{conversion}/amend");
+        let answer = self.world.api(Method::POST, &path, &body).await;
+        let code = answer.body["code"].as_str();
+        if !matches!(
+            (answer.status, code),
+            (200, _) | (409, Some("not_amendable")) | (422, Some("amend_below_reversed"))
+        ) {
+            let what = format!("an amendment of o{order} was answered {answer:?}");
+            self.world.wrong("answers", what);
         }
+        let mut seen = self.seen.borrow_mut();
+        let (_, statuses) = seen
+            .amendments
+            .entry((order, id))
+            .or_insert((amount, Vec::new()));
+        statuses.push(answer.status);
     }
 
     async fn claim(&self, order: usize, affiliate: usize, is_accepted: bool, at: i64) {

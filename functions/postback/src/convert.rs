@@ -412,8 +412,14 @@ impl<'a> Order<'a> {
                 return self.refuse(Refusal::CapReached, why).await;
             }
         };
-        apply_waiting(self.app, &standing, conversion.recorded_at).await?;
-        Ok(Some(body(&standing, is_new)))
+        self.told(&standing, is_new).await
+    }
+
+    /// What stands, once all that waited for it is taken back: whoever recorded it may have stopped in
+    /// between.
+    async fn told(&self, standing: &Conversion, is_new: bool) -> Result<Option<Value>, Problem> {
+        apply_waiting(self.app, standing, self.now).await?;
+        Ok(Some(body(standing, is_new)))
     }
 
     /// Refuses the claim, unless its order is recorded: then that is what its sender is told, whatever
@@ -427,9 +433,7 @@ impl<'a> Order<'a> {
             if recorded.fingerprint != again.fingerprint {
                 return Err(Problem::conflict("order_conflict"));
             }
-            // What it was recorded by may be gone since, and we may have stopped right after.
-            apply_waiting(self.app, &recorded, self.now).await?;
-            return Ok(Some(body(&recorded, false)));
+            return self.told(&recorded, false).await;
         }
         let terms = Some(self.terms());
         let (app, sender, claim, now) = (self.app, self.sender, self.claim, self.now);
