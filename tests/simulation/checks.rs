@@ -7,9 +7,12 @@ use http::Method;
 use serde_json::{Value, json};
 use shared::setup::{Affiliate, AffiliateStatus, Record as _};
 
-use crate::history::{AFFILIATES, CUSTOMERS, DAY, HOUR, Model, PROGRAMS, Step, Terms, customer};
+use crate::history::{
+    AFFILIATES, BOUNDED, CUSTOMERS, DAY, HOUR, Model, PROGRAMS, Part, Step, TERMS, Terms, basket,
+    customer,
+};
 use crate::model::{self, Line, Since};
-use crate::people::{Click, People, Posted};
+use crate::people::{Click, People, Posted, click_name};
 use crate::world::{Function, affiliate_id, function_of, minor};
 
 /// Whose money, of whom, in what.
@@ -18,12 +21,18 @@ type Pocket = (String, String, String);
 /// What a pocket must have come to: earned less taken back, and adjusted.
 type Due = BTreeMap<Pocket, (i64, i64)>;
 
+/// By order and part: what was to be taken back, all that is left if none, and what that was told at
+/// last.
+type Accepted = BTreeMap<(usize, Option<usize>), (Option<Part>, u16)>;
+
 /// How many days after the last moment everything has become payable.
 const DAYS_AFTER: i64 = 8;
 
 pub async fn all(people: &People) {
     let world = &people.world;
     amendments(people).await;
+    forgotten_for_good(people).await;
+    bounds_hold(people);
     let accepted = reversals(people).await;
     let last = world.millis() / DAY;
     for day in [last + 1, last + 1 + DAYS_AFTER] {
@@ -103,21 +112,18 @@ fn amended(people: &People, order: usize) -> Vec<i64> {
 }
 
 /// Every reversal is sent once more: what it is told now is the truth of it.
-async fn reversals(people: &People) -> BTreeMap<(usize, Option<usize>), (i64, u16)> {
+async fn reversals(people: &People) -> Accepted {
     let mut truth = BTreeMap::new();
     for step in people.history.steps() {
         if let Step::Reverse { order, part, .. } = step {
             let answer = people.reverse(*order, *part).await;
-            let amount = part.map_or(0, |(_, amount)| amount);
-            truth.insert(
-                (*order, part.map(|(part, _)| part)),
-                (amount, answer.status),
-            );
+            let key = (*order, part.map(|part| part.id));
+            truth.insert(key, (*part, answer.status));
             // One that waited for its sale was applied when that came, unless it was too much until
             // the order got a new value.
             let is_amended = !amended(people, *order).is_empty();
             let seen = people.seen.borrow();
-            let said = seen.reversals.get(&(*order, part.map(|(part, _)| part)));
+            let said = seen.reversals.get(&key);
             let is_known = said.is_some_and(|said| said.contains(&200) || said.contains(&404));
             if is_known && !is_amended && answer.status == 200 && answer.body["result"] == "created"
             {
@@ -200,7 +206,7 @@ fn told_the_same(people: &People, order: usize, posts: &[Posted]) {
 async fn order_is_credited_once(
     people: &People,
     order: usize,
-    accepted: &BTreeMap<(usize, Option<usize>), (i64, u16)>,
+    accepted: &Accepted,
     due: &mut Due,
 ) -> Option<Value> {
     let world = &people.world;
@@ -244,9 +250,11 @@ async fn order_is_credited_once(
         );
         return Some(found);
     }
-    let claim = people.seen.borrow().claims.get(&order).cloned();
-    let claim = claim.filter(|(_, answer)| answer.status == 200);
-    let claimed_by = claim.map(|(affiliate, _)| affiliate_id(affiliate));
+    let given = people.seen.borrow().given.clone();
+    let given = given.iter().filter(|(of, _)| *of == order);
+    let given_to: Vec<String> = given
+        .map(|(_, affiliate)| affiliate_id(*affiliate))
+        .collect();
 
     told_the_same(people, order, &posts);
     let mut must_earn = BTreeSet::new();
@@ -302,7 +310,7 @@ async fn order_is_credited_once(
     };
     let is_right = match found["explain"]["decided_by"].as_str() {
         None => credits.is_empty() && must_earn.is_empty(),
-        Some("claim") => credits.len() == 1 && claimed_by.is_some(),
+        Some("claim" | "person") => credits.len() == 1 && !given_to.is_empty(),
         // Whose the customer is, is asked once all orders are known.
         Some("customer") => program.knows_customers && credits.len() == 1,
         Some(_) => {
@@ -310,10 +318,10 @@ async fn order_is_credited_once(
             is_one && !credits.is_empty() && credits.iter().all(is_known)
         }
     };
-    // A claim is accepted of an order that nobody has, or that its affiliate has already.
-    let is_theirs = claimed_by.as_deref().is_none_or(|claimed_by| {
+    // Nobody is given an order but one that nobody has, or that is theirs already.
+    let is_theirs = given_to.iter().all(|given_to| {
         let mut affiliates = credits.iter().map(|credit| credit["affiliate"].as_str());
-        affiliates.any(|affiliate| affiliate == Some(claimed_by))
+        affiliates.any(|affiliate| affiliate == Some(given_to))
     });
     if !is_right || !is_theirs {
         world.wrong(
@@ -322,13 +330,20 @@ async fn order_is_credited_once(
         );
     }
 
+    let of_order = |(key, value): (&(usize, Option<usize>), &(Option<Part>, u16))| {
+        (key.0 == order).then_some(*value)
+    };
+    let parts: Vec<(Option<Part>, u16)> = accepted.iter().filter_map(of_order).collect();
+    let is_whole = parts.contains(&(None, 200));
+    let taken_back = parts
+        .iter()
+        .filter_map(|(part, status)| part.filter(|_| *status == 200));
     let mut refunded = 0;
-    let mut is_whole = false;
-    for ((_, part), (amount, status)) in accepted.iter().filter(|((of, _), _)| *of == order) {
-        match (part, status) {
-            (Some(_), 200) => refunded += amount,
-            (None, 200) => is_whole = true,
-            _ => {}
+    let mut by_sku: BTreeMap<&'static str, i64> = BTreeMap::new();
+    for part in taken_back {
+        refunded += part.amount;
+        if let Some(sku) = part.sku {
+            *by_sku.entry(sku).or_default() += part.amount;
         }
     }
     let remaining = minor(&found["remaining"]);
@@ -348,12 +363,24 @@ async fn order_is_credited_once(
             ),
         );
     }
-    for ((_, part), (wanted, status)) in accepted.iter().filter(|((of, _), _)| *of == order) {
-        let is_too_much = part.is_none() && remaining == 0 || *wanted > remaining;
+    let left_of = |sku: &'static str| -> i64 {
+        let lines = basket(amount).into_iter().filter(|(of, _)| *of == sku);
+        lines.map(|(_, of_line)| of_line).sum::<i64>() - by_sku.get(sku).copied().unwrap_or(0)
+    };
+    for (part, status) in &parts {
+        let is_too_much = match part {
+            None => remaining == 0,
+            Some(part) => {
+                let left = part
+                    .sku
+                    .map_or(remaining, |sku| remaining.min(left_of(sku)));
+                part.amount > left
+            }
+        };
         if *status == 404 || (*status == 422 && !is_too_much) {
             world.wrong(
                 "one credit",
-                format!("o{order}: {remaining} remain, {wanted} were refused with {status}"),
+                format!("o{order}: {remaining} remain, {part:?} was refused with {status}"),
             );
         }
     }
@@ -373,8 +400,15 @@ async fn order_is_credited_once(
     };
     if program.is_manual {
         let is_right = match status {
-            // Whoever accepts a claim approves it.
-            "approved" | "reversed" if found["explain"]["decided_by"] == "claim" => true,
+            // Whoever gives an order to somebody approves it.
+            "approved" | "reversed"
+                if matches!(
+                    found["explain"]["decided_by"].as_str(),
+                    Some("claim" | "person")
+                ) =>
+            {
+                true
+            }
             "approved" => decided("approve") || program.approves_after_a_day && !decided("reject"),
             "rejected" => decided("reject") && !decided("approve"),
             "reversed" => decided("approve") || remaining == 0,
@@ -409,7 +443,11 @@ async fn order_is_credited_once(
             );
         }
         if matches!(status, "approved" | "reversed") {
-            let back = model::given_back(&program, share, amount - remaining, amount);
+            let back = if program.has_basket() && remaining > 0 {
+                model::given_back_of_lines(&program, amount, &by_sku)
+            } else {
+                model::given_back(&program, share, amount - remaining, amount)
+            };
             let pocket = (
                 program.payer.to_owned(),
                 affiliate,
@@ -455,15 +493,21 @@ fn shares(people: &People, order: usize, found: &Value, commission: i64) -> BTre
     for (candidate, part) in credited.iter().zip(parts) {
         let affiliate = candidate["affiliate"].as_str().unwrap_or_default();
         *shares.entry(affiliate.to_owned()).or_default() += part;
-        if explain["decided_by"] == "customer" || explain["decided_by"] == "claim" {
+        if matches!(
+            explain["decided_by"].as_str(),
+            Some("customer" | "claim" | "person")
+        ) {
             continue;
         }
         let seen = people.seen.borrow();
+        let is_forgotten = seen
+            .unseen
+            .contains(&(order, people.history.orders[order].program));
         let was_made = seen.clicks.values().flatten().any(|click| {
             click.visitor == order && click.is_human && affiliate_id(click.affiliate) == affiliate
         });
         let is_new = touches.insert(candidate["click"].as_str().unwrap_or_default().to_owned());
-        if !was_made || !is_new {
+        if !was_made || !is_new && !is_forgotten {
             people.world.wrong(
                 "one credit",
                 format!("o{order}: nobody made the credited {candidate}, or it counts twice"),
@@ -471,6 +515,75 @@ fn shares(people: &People, order: usize, found: &Value, commission: i64) -> BTre
         }
     }
     shares
+}
+
+/// Whoever was forgotten is so in the end, whatever was on its way then: no order's trail names a
+/// click of theirs, and no later order finds one.
+async fn forgotten_for_good(people: &People) {
+    let unseen = people.seen.borrow().unseen.clone();
+    for (visitor, program) in unseen {
+        let seen = people.seen.borrow();
+        let clicks = seen.clicks.values().flatten();
+        let theirs: Vec<Click> = clicks
+            .filter(|click| (click.visitor, click.program) == (visitor, program))
+            .cloned()
+            .collect();
+        drop(seen);
+        for click in &theirs {
+            Box::pin(people.erase_click(click)).await;
+        }
+        let Some(id) = people.conversion(visitor) else {
+            continue;
+        };
+        let found = get(people, &format!("conversions/{id}")).await;
+        let candidates = found["explain"]["candidates"].as_array().cloned();
+        let names: Vec<String> = theirs.iter().map(|click| click_name(&click.id)).collect();
+        let is_named = candidates.unwrap_or_default().iter().any(|candidate| {
+            let name = candidate["click"].as_str().unwrap_or_default();
+            names.iter().any(|of_theirs| of_theirs == name)
+        });
+        if is_named {
+            let what = format!("o{visitor} still names a click of a visitor who was forgotten");
+            people.world.wrong("forgotten", what);
+        }
+    }
+}
+
+/// Where nothing failed, a link with a bound took so many clicks of people and no more. While the
+/// table fails it takes everybody.
+fn bounds_hold(people: &People) {
+    if people.history.roughness > 0 {
+        return;
+    }
+    for (affiliate, program, most) in BOUNDED {
+        let seen = people.seen.borrow();
+        let is_of_link = |step: &&Step| {
+            matches!(step, Step::Click { program: of, affiliate: by, is_human: true, .. }
+                if (*by, *of) == (affiliate, program))
+        };
+        let came = people.history.steps().filter(is_of_link).count();
+        let clicks = seen.clicks.values().flatten();
+        let taken = clicks
+            .filter(|click| {
+                click.is_human && (click.affiliate, click.program) == (affiliate, program)
+            })
+            .count();
+        // Nobody comes by a link of somebody who is suspended.
+        let changes = people.history.steps().filter_map(|step| match step {
+            Step::Terms {
+                affiliate: of,
+                terms,
+            } => (*of == affiliate).then_some(*terms),
+            _ => None,
+        });
+        let is_active = changes
+            .chain([people.history.terms[affiliate]])
+            .all(|terms| TERMS[terms].is_active);
+        if taken > most || is_active && taken < came.min(most) {
+            let what = format!("{taken} of {came} clicks of a link that takes {most}");
+            people.world.wrong("bounds", what);
+        }
+    }
 }
 
 /// Each order of an affiliate stands on a step of its own number.

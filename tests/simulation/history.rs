@@ -34,6 +34,13 @@ pub struct Program {
     pub knows_customers: bool,
 }
 
+impl Program {
+    /// Whether its shop says what is in a basket.
+    pub fn has_basket(&self) -> bool {
+        matches!(self.commission, Commission::Lines { .. })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Model {
     LastClick,
@@ -46,9 +53,27 @@ pub enum Commission {
     Share(i64),
     /// In minor units, for an affiliate's orders before the one of this number, and from it on.
     Steps { first: i64, from: usize, then: i64 },
+    /// Of each line of the basket: what is for shoes, and what for anything else, in thousandths of
+    /// a percent.
+    Lines { shoes: i64, rest: i64 },
 }
 
-pub const PROGRAMS: [Program; 4] = [
+/// A line's sku, and what it comes to.
+pub type Line = (&'static str, i64);
+
+/// What is in the basket of an order of so much: two of its lines are of one sku.
+pub fn basket(amount: i64) -> [Line; 3] {
+    let (first, book) = (amount / 2, amount / 3);
+    [(SHOE, first), ("book", book), (SHOE, amount - first - book)]
+}
+
+/// What a rule pays another share for.
+pub const SHOE: &str = "shoe";
+
+/// A link that takes so many clicks of people in all: by affiliate and program.
+pub const BOUNDED: [(usize, usize, usize); 2] = [(2, 0, 1), (1, 1, 2)];
+
+pub const PROGRAMS: [Program; 5] = [
     Program {
         id: "p0",
         merchant: 0,
@@ -117,6 +142,25 @@ pub const PROGRAMS: [Program; 4] = [
         model: Model::LastClick,
         knows_customers: true,
     },
+    Program {
+        id: "p4",
+        merchant: 0,
+        payer: "house",
+        currency: "EUR",
+        commission: Commission::Lines {
+            shoes: 8_000,
+            rest: 2_500,
+        },
+        rounding: "half_even",
+        hold_days: 1,
+        is_manual: false,
+        approves_after_a_day: false,
+        budget: None,
+        window: "30d",
+        window_ms: 30 * DAY,
+        model: Model::LastClick,
+        knows_customers: false,
+    },
 ];
 
 /// What an affiliate may be paid by.
@@ -168,6 +212,11 @@ pub const TERMS: [Terms; 6] = [
     },
 ];
 
+/// The program of an order; few have baskets, or the rest would seldom meet each other.
+fn shop(rng: &mut Rng) -> usize {
+    rng.usize(0..PROGRAMS.len() * 2 - 1) / 2
+}
+
 /// One order of a merchant's shop. Its content is one of two: what a sender says of it may change.
 #[derive(Debug, Clone)]
 pub struct Order {
@@ -182,6 +231,15 @@ pub const CUSTOMERS: usize = 3;
 /// The customer who makes an order.
 pub fn customer(order: usize) -> usize {
     order % CUSTOMERS
+}
+
+/// What is taken back of an order: of all of it, or of the lines of one sku.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    pub id: usize,
+    /// In minor units.
+    pub amount: i64,
+    pub sku: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,11 +260,12 @@ pub enum Step {
         back: i64,
         copies: usize,
     },
-    /// Without an amount and id: all that is left.
+    /// Without a part: all that is left. It waits so many milliseconds before it comes.
     Reverse {
         order: usize,
-        part: Option<(usize, i64)>,
+        part: Option<Part>,
         copies: usize,
+        wait: u64,
     },
     Approve {
         order: usize,
@@ -237,9 +296,18 @@ pub enum Step {
         affiliate: usize,
         is_accepted: bool,
     },
+    /// An admin gives an order that nobody is credited with to an affiliate.
+    Credit {
+        order: usize,
+        affiliate: usize,
+    },
     /// The shop forgets the customer who made this order.
     Forget {
         order: usize,
+    },
+    /// A visitor wants to be forgotten, and shows an id of theirs.
+    ForgetVisitor {
+        click: usize,
     },
     /// The schedule's reconciliation: an account that differs is paid nothing.
     Reconcile,
@@ -358,9 +426,9 @@ impl History {
             // A letter to many readers brings several orders at once.
             let by_steps =
                 |number: usize| matches!(PROGRAMS[number].commission, Commission::Steps { .. });
-            let rush =
-                before.filter(|(number, ..)| rng.u8(0..3) == 0 || by_steps(*number) && rng.bool());
-            let program = rush.map_or_else(|| rng.usize(0..PROGRAMS.len()), |rush| rush.0);
+            let rush = before
+                .filter(|(number, ..)| rng.u8(0..3) == 0 || by_steps(*number) && rng.u8(0..4) != 0);
+            let program = rush.map_or_else(|| shop(rng), |rush| rush.0);
             let sender = rush.map_or_else(|| rng.usize(0..AFFILIATES), |rush| rush.1);
             let amount = rng.i64(1..20_000);
             self.orders.push(Order {
@@ -392,6 +460,12 @@ impl History {
                 known.push(clicks);
                 clicks += 1;
             }
+            if let Some(click) = rng.choice(&known).copied()
+                && rng.u8(0..8) == 0
+            {
+                let moment = self.later(rng, from);
+                self.push(moment, Step::ForgetVisitor { click });
+            }
             if self.is_nightly {
                 from = self.later(rng, from);
             }
@@ -418,12 +492,13 @@ impl History {
     /// What is taken back, approved, rejected: at any time, also before the sale is known.
     fn afterwards(&mut self, rng: &mut Rng, order: usize, amount: i64, from: usize) {
         for part in 0..[0, 0, 1, 2, 3][rng.usize(0..5)] {
-            let taken = rng.i64(1..=(amount * 2 / 3).max(1));
             let is_whole = rng.u8(0..5) == 0;
+            let part = self.part(rng, order, part, amount * 2 / 3);
             let step = Step::Reverse {
                 order,
-                part: (!is_whole).then_some((part, taken)),
+                part: (!is_whole).then_some(part),
                 copies: [1, 1, 2][rng.usize(0..3)],
+                wait: 0,
             };
             let after = if rng.bool() { from } else { 0 };
             let moment = self.later(rng, after);
@@ -452,11 +527,23 @@ impl History {
         self.exceptions(rng, order, amount);
     }
 
+    /// A part of an order: of one sku's lines where it has a basket.
+    fn part(&self, rng: &mut Rng, order: usize, id: usize, most: i64) -> Part {
+        let of_lines = PROGRAMS[self.orders[order].program].has_basket();
+        Part {
+            id,
+            amount: rng.i64(1..=most.max(1)),
+            sku: of_lines.then(|| basket(0)[rng.usize(0..3)].0),
+        }
+    }
+
     /// What a few orders meet: another value, a claim, a customer who wants to be forgotten.
     fn exceptions(&mut self, rng: &mut Rng, order: usize, amount: i64) {
         let program = PROGRAMS[self.orders[order].program];
-        // What a budget gave is not asked for again by an amendment.
-        if program.budget.is_none() && rng.u8(0..3) == 0 {
+        // What a budget gave is not asked for again by an amendment; lines would have to be told
+        // anew.
+        let is_amendable = program.budget.is_none() && !program.has_basket();
+        if is_amendable && rng.u8(0..3) == 0 {
             for id in 0..rng.usize(1..3) {
                 let step = Step::Amend {
                     order,
@@ -477,6 +564,11 @@ impl History {
             let moment = self.later(rng, 0);
             self.push(moment, step);
         }
+        if !program.knows_customers && rng.u8(0..5) == 0 {
+            let affiliate = rng.usize(0..AFFILIATES);
+            let moment = self.later(rng, 0);
+            self.push(moment, Step::Credit { order, affiliate });
+        }
         if program.knows_customers && rng.u8(0..6) == 0 {
             let moment = self.later(rng, 0);
             self.push(moment, Step::Forget { order });
@@ -488,11 +580,14 @@ impl History {
         for order in 0..self.orders.len() {
             if rng.u8(0..4) != 0 {
                 let amount = self.orders[order].amounts[0];
+                // No other part of it has this number.
+                let part = self.part(rng, order, 100 + moment, amount / 8);
                 let step = Step::Reverse {
                     order,
-                    // No other part of it has this number.
-                    part: Some((100 + moment, rng.i64(1..=(amount / 8).max(1)))),
+                    part: Some(part),
                     copies: 1,
+                    // The buckets of a day are closed and read a minute after its gates.
+                    wait: [0, 0, rng.u64(60_000..61_500)][rng.usize(0..3)],
                 };
                 self.push(moment, step);
             }
@@ -547,7 +642,7 @@ impl History {
             if rng.u8(0..8) == 0 {
                 self.push(moment, Step::Reconcile);
             }
-            if rng.u8(0..4) == 0 {
+            if rng.u8(0..3) == 0 {
                 let step = Step::Bank {
                     seed: rng.u64(..),
                     tellers: rng.usize(2..4),

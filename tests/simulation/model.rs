@@ -1,7 +1,9 @@
 //! What ought to come of a world, reckoned by hand: it knows nothing of the product but its
 //! promises.
 
-use crate::history::{Commission, DAY, Program, Terms};
+use std::collections::BTreeMap;
+
+use crate::history::{Commission, DAY, Program, SHOE, Terms, basket};
 
 /// What an order of this amount may earn: one of these, by the step it stands on.
 pub fn commissions(program: &Program, amount: i64) -> Vec<i64> {
@@ -12,7 +14,24 @@ pub fn commissions(program: &Program, amount: i64) -> Vec<i64> {
             i128::from(amount) * i128::from(thousandths),
             100_000,
         )],
+        Commission::Lines { .. } => {
+            let lines = by_line(program, amount);
+            vec![lines.iter().map(|(_, _, earned)| earned).sum()]
+        }
     }
+}
+
+/// Each line of an order's basket: its sku, what it comes to, and what it earns, rounded by itself.
+fn by_line(program: &Program, amount: i64) -> Vec<(&'static str, i64, i64)> {
+    let Commission::Lines { shoes, rest } = program.commission else {
+        return Vec::new();
+    };
+    let lines = basket(amount).into_iter().map(|(sku, of_line)| {
+        let thousandths = if sku == SHOE { shoes } else { rest };
+        let product = i128::from(of_line) * i128::from(thousandths);
+        (sku, of_line, rounded(program.rounding, product, 100_000))
+    });
+    lines.collect()
 }
 
 /// What so many orders of an affiliate earn by steps, the least first; none where there are none.
@@ -31,6 +50,27 @@ pub fn by_steps(program: &Program, orders: usize) -> Option<Vec<i64>> {
 pub fn given_back(program: &Program, commission: i64, refunded: i64, amount: i64) -> i64 {
     let product = i128::from(commission) * i128::from(refunded);
     rounded(program.rounding, product, i128::from(amount))
+}
+
+/// The same where lines were taken back by their sku: the earlier of two lines first, each at what
+/// it earned.
+pub fn given_back_of_lines(
+    program: &Program,
+    amount: i64,
+    taken: &BTreeMap<&'static str, i64>,
+) -> i64 {
+    let mut taken = taken.clone();
+    let lines = by_line(program, amount).into_iter();
+    let parts = lines.map(|(sku, of_line, earned)| {
+        let left = taken.entry(sku).or_default();
+        let part = of_line.min(*left);
+        *left -= part;
+        if part == 0 {
+            return 0;
+        }
+        given_back(program, earned, part, of_line)
+    });
+    parts.sum()
 }
 
 /// What each of several touches gets of a commission that they share alike: what is left over goes

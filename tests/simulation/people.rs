@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tests::{Answer, BROWSER};
 
-use crate::history::{DAY, History, PROGRAMS, Step, TERMS, customer};
+use crate::history::{DAY, History, PROGRAMS, Part, Step, TERMS, basket, customer};
 use crate::world::{
     Function, Trouble, World, affiliate_id, decimal, instant, minor, slug, terms_json,
 };
@@ -60,10 +60,12 @@ pub struct Seen {
     pub adjustments: BTreeMap<usize, Vec<Answer>>,
     /// By order and name: the new value in minor units, and the answers' statuses.
     pub amendments: BTreeMap<(usize, usize), (i64, Vec<u16>)>,
-    /// By order: who claimed it, and what accepting it was answered.
-    pub claims: BTreeMap<usize, (usize, Answer)>,
+    /// By order and affiliate: whoever was said to have it, by claim or by hand.
+    pub given: BTreeSet<(usize, usize)>,
     /// Customers of merchants who were forgotten.
     pub forgotten: BTreeSet<(usize, usize)>,
+    /// Visitors of programs who were forgotten.
+    pub unseen: BTreeSet<(usize, usize)>,
     /// What a run of a day said, each time.
     pub runs: Vec<Value>,
     pub bank: BTreeMap<String, Payment>,
@@ -100,10 +102,13 @@ impl People {
             } => {
                 self.post(order, click, content, at - back).await;
             }
-            Step::Reverse { order, part, .. } => {
+            Step::Reverse {
+                order, part, wait, ..
+            } => {
+                tokio::time::sleep(Duration::from_millis(wait)).await;
                 let answer = self.reverse(order, part).await;
                 let mut seen = self.seen.borrow_mut();
-                let key = (order, part.map(|(part, _)| part));
+                let key = (order, part.map(|part| part.id));
                 seen.reversals.entry(key).or_default().push(answer.status);
             }
             Step::Approve { order, .. } => self.decide(order, "approve").await,
@@ -118,7 +123,9 @@ impl People {
                 affiliate,
                 is_accepted,
             } => self.claim(order, affiliate, is_accepted, at).await,
+            Step::Credit { order, affiliate } => self.credit(order, affiliate).await,
             Step::Forget { order } => self.forget(order).await,
+            Step::ForgetVisitor { click } => self.forget_visitor(click).await,
             Step::Reconcile => self.world.reconcile().await,
             Step::Adjust {
                 id,
@@ -228,6 +235,10 @@ impl People {
         if let Some(click) = known {
             body["click_id"] = json!(click.id);
         }
+        if program.has_basket() {
+            let line = |(sku, amount): (&str, i64)| json!({"sku": sku, "amount": decimal(amount, program.currency)});
+            body["items"] = json!(basket(terms.amounts[content]).map(line));
+        }
         let answer = self
             .world
             .deliver(Function::Postback, Method::POST, "/postback", "", &body)
@@ -246,14 +257,18 @@ impl People {
             .push(posted);
     }
 
-    pub async fn reverse(&self, order: usize, part: Option<(usize, i64)>) -> Answer {
+    pub async fn reverse(&self, order: usize, part: Option<Part>) -> Answer {
         let program = PROGRAMS[self.history.orders[order].program];
         let mut body = json!({
             "token": self.world.tokens[program.merchant], "order_id": format!("o{order}"),
         });
-        if let Some((part, amount)) = part {
-            body["reversal_id"] = json!(format!("r{part}"));
-            body["amount"] = json!(decimal(amount, program.currency));
+        if let Some(part) = part {
+            let amount = decimal(part.amount, program.currency);
+            body["reversal_id"] = json!(format!("r{}", part.id));
+            match part.sku {
+                None => body["amount"] = json!(amount),
+                Some(sku) => body["items"] = json!([{"sku": sku, "amount": amount}]),
+            }
         }
         self.world
             .deliver(
@@ -404,9 +419,27 @@ impl People {
             let what = format!("{word} of a claim of o{order} was answered {answer:?}");
             world.wrong("answers", what);
         }
-        if is_accepted {
-            let mut seen = self.seen.borrow_mut();
-            seen.claims.insert(order, (affiliate, answer));
+        if is_accepted && answer.status == 200 {
+            self.seen.borrow_mut().given.insert((order, affiliate));
+        }
+    }
+
+    async fn credit(&self, order: usize, affiliate: usize) {
+        let Some(id) = self.told_conversion(order).await else {
+            return;
+        };
+        let body = json!({"affiliate": affiliate_id(affiliate), "reason": "a world"});
+        let path = format!("conversions/{id}/credit");
+        let answer = self.world.api(Method::POST, &path, &body).await;
+        match (answer.status, answer.body["code"].as_str()) {
+            (200, _) => {
+                self.seen.borrow_mut().given.insert((order, affiliate));
+            }
+            (409, Some("order_credited")) | (422, Some("cap_reached")) => {}
+            _ => {
+                let what = format!("o{order} credited by hand was answered {answer:?}");
+                self.world.wrong("answers", what);
+            }
         }
     }
 
@@ -421,6 +454,26 @@ impl People {
         let answer = self.world.api(Method::POST, "erasures", &body).await;
         if answer.status != 200 {
             let what = format!("an erasure was answered {answer:?}");
+            self.world.wrong("answers", what);
+        }
+    }
+
+    async fn forget_visitor(&self, click: usize) {
+        let Some(click) = self.click(Some(click)).await else {
+            return;
+        };
+        // From the first try on, as with customers.
+        let who = (click.visitor, click.program);
+        self.seen.borrow_mut().unseen.insert(who);
+        self.erase_click(&click).await;
+    }
+
+    /// Forgets whoever made this click.
+    pub async fn erase_click(&self, click: &Click) {
+        let body = json!({"program": PROGRAMS[click.program].id, "click_id": click.id});
+        let answer = self.world.api(Method::POST, "erasures", &body).await;
+        if answer.status != 200 || !answer.body["next"].is_null() {
+            let what = format!("an erasure of a visitor was answered {answer:?}");
             self.world.wrong("answers", what);
         }
     }
@@ -520,14 +573,21 @@ impl People {
         answer
     }
 
+    /// Often two people press the same button: one of them may pay.
     async fn send(&self, rng: &mut Rng, id: &str, number: u64) {
-        let reference = json!({"reference": format!("teller {number} of {}", rng.u32(..))});
-        let sent = self.step(id, "sent", reference).await;
-        if sent.status != 200 {
-            return;
-        }
-        let amount = minor(&sent.body["amount"]);
-        let pays = || {
+        let by = rng.u32(..);
+        let press = |who: &str| {
+            let reference = json!({"reference": format!("{who} {number} of {by}")});
+            self.step(id, "sent", reference)
+        };
+        let (sent, by_another) = if rng.bool() {
+            let (sent, by_another) = futures_util::join!(press("teller"), press("colleague"));
+            (sent, Some(by_another))
+        } else {
+            (press("teller").await, None)
+        };
+        let pays = |sent: &Answer| {
+            let amount = minor(&sent.body["amount"]);
             let mut seen = self.seen.borrow_mut();
             let payment = seen.bank.entry(id.to_owned()).or_insert(Payment {
                 times: 0,
@@ -536,6 +596,12 @@ impl People {
             });
             payment.times += 1;
         };
+        if let Some(theirs) = by_another.filter(|theirs| theirs.status == 200) {
+            pays(&theirs);
+        }
+        if sent.status != 200 {
+            return;
+        }
         match rng.u8(0..10) {
             0 => {
                 self.step(id, "failed", json!({"reason": "no such account"}))
@@ -544,7 +610,7 @@ impl People {
             outcome @ (1 | 2) => {
                 // The bank's line broke before or after it paid; somebody looks later.
                 if outcome == 1 {
-                    pays();
+                    pays(&sent);
                 }
                 self.step(id, "unknown", json!({})).await;
                 self.world.pause(Duration::from_secs(200)).await;
@@ -556,7 +622,7 @@ impl People {
                 }
             }
             outcome => {
-                pays();
+                pays(&sent);
                 if outcome > 3 {
                     self.step(id, "settled", json!({})).await;
                 }
@@ -656,10 +722,23 @@ fn cookie(visitor: usize) -> String {
 
 /// The instant in a click id, as the design lays it out: 6 bytes after the first two.
 fn clicked_at(id: &str) -> i64 {
-    use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(id);
-    let bytes = bytes.unwrap_or_default();
-    let time = bytes.get(2..8).unwrap_or_default();
+    let time = bytes_of(id, 2..8);
     time.iter()
         .fold(0, |millis, byte| millis << 8 | i64::from(*byte))
+}
+
+/// What a trail calls a click: the id's last 8 bytes before its tag.
+pub fn click_name(id: &str) -> String {
+    let name = bytes_of(id, 24..32);
+    name.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes_of(id: &str, range: std::ops::Range<usize>) -> Vec<u8> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(id);
+    bytes
+        .unwrap_or_default()
+        .get(range)
+        .unwrap_or_default()
+        .to_vec()
 }

@@ -48,10 +48,13 @@ pub enum Plant {
     BudgetUnguarded,
     RoomFromNowhere,
     DueNotNoted,
+    ClickCapUnguarded,
+    VisitorStillNamed,
+    LinesForgotten,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 31] = [
+    pub const ALL: [(Self, &'static str); 34] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -164,6 +167,18 @@ impl Plant {
             Self::DueNotNoted,
             "no run finds the orders that nobody decided",
         ),
+        (
+            Self::ClickCapUnguarded,
+            "a link's bound counts clicks and refuses none",
+        ),
+        (
+            Self::VisitorStillNamed,
+            "an order keeps the names of a forgotten visitor's clicks",
+        ),
+        (
+            Self::LinesForgotten,
+            "what was taken back of one line counts as taken of all of them",
+        ),
     ];
 
     /// Whether it takes thousands of worlds to meet the hour in which it matters.
@@ -236,6 +251,9 @@ impl Between {
                 if self.plant == Some(Plant::RefusalTakesOrder) && sk(request).contains("#X#") {
                     self.take_order(request);
                 }
+                if self.plant == Some(Plant::ClickCapUnguarded) && pk(request).starts_with("QC#") {
+                    always(request);
+                }
                 None
             }
             _ => None,
@@ -297,6 +315,7 @@ impl Between {
                 self.add_apart(member);
             }
         }
+        let is_alone = list.len() == 1;
         for member in list.iter_mut() {
             let kind = kind(member).to_owned();
             let at = inner(member);
@@ -368,6 +387,24 @@ impl Between {
                     always(to);
                 }
                 Plant::StepWithoutVersion if kind == "Update" && pk.starts_with("P#") => always(to),
+                Plant::VisitorStillNamed
+                    if function == "console" && is_conversion && kind == "Put" && is_alone =>
+                {
+                    let at = json!({"TableName": to["TableName"], "Key": {
+                        "pk": to["Item"]["pk"], "sk": to["Item"]["sk"],
+                    }});
+                    to["Item"]["why"] = self.stands(&at)["why"].clone();
+                }
+                Plant::LinesForgotten if is_conversion && kind == "Put" => {
+                    let lines = to["Item"]["basket"]["S"].as_str().unwrap_or_default();
+                    let mut lines: Value = serde_json::from_str(lines).unwrap_or_default();
+                    for line in lines.as_array_mut().into_iter().flatten() {
+                        line[3] = json!(0);
+                    }
+                    if !lines.is_null() {
+                        to["Item"]["basket"] = json!({"S": lines.to_string()});
+                    }
+                }
                 Plant::CarryForgotten
                     if kind == "Update"
                         && pk.starts_with("A#")

@@ -13,7 +13,9 @@ use shared::store::Audit;
 use tempfile::TempDir;
 
 use super::{Function, World, affiliate_id, decimal, slug, terms_json};
-use crate::history::{AFFILIATES, Commission, Model, PROGRAMS, TERMS, Terms};
+use crate::history::{
+    AFFILIATES, BOUNDED, Commission, Model, PROGRAMS, Program, SHOE, TERMS, Terms,
+};
 
 /// What every affiliate has before a history gives it its own.
 const STAGE_TERMS: Terms = TERMS[0];
@@ -117,19 +119,6 @@ impl World {
                 .push(token.expect("a new merchant has a token").to_owned());
         }
         for program in PROGRAMS {
-            let rule = match program.commission {
-                Commission::Share(share) => {
-                    let percent = format!("{}.{:03}", share / 1_000, share % 1_000);
-                    json!({"type": "percent", "percent": percent})
-                }
-                Commission::Steps { first, from, then } => {
-                    let amount = |minor| decimal(minor, program.currency);
-                    let steps = json!([
-                        {"from": 1, "amount": amount(first)}, {"from": from, "amount": amount(then)},
-                    ]);
-                    json!({"type": "tiered", "tiers": {"by": "count", "period": "lifetime", "steps": steps}})
-                }
-            };
             let model = match program.model {
                 Model::LastClick => "last_click",
                 Model::Linear => "linear",
@@ -141,7 +130,7 @@ impl World {
                 "hold_days": program.hold_days, "rounding": program.rounding,
                 "approval": if program.is_manual { "manual" } else { "auto" },
                 "click_window": program.window, "status": "active", "override": "a world",
-                "commission": [rule],
+                "commission": rules(&program),
             });
             if program.approves_after_a_day {
                 json["approve_after"] = json!("24h");
@@ -164,10 +153,14 @@ impl World {
             let key = self.made("keys", key).await;
             let key = key["key"].as_str().expect("a new key is shown once");
             self.affiliates.push(key.to_owned());
-            for program in PROGRAMS {
+            for (place, program) in PROGRAMS.iter().enumerate() {
                 let slug = slug(number, program.id);
                 let affiliate = affiliate_id(number);
-                let link = json!({"slug": slug, "program": program.id, "affiliate": affiliate});
+                let mut link = json!({"slug": slug, "program": program.id, "affiliate": affiliate});
+                let is_bound = |of: &&(usize, usize, usize)| (of.0, of.1) == (number, place);
+                if let Some((.., most)) = BOUNDED.iter().find(is_bound) {
+                    link["click_cap"] = json!({"count": most, "period": "lifetime"});
+                }
                 self.made("links", link).await;
             }
         }
@@ -181,5 +174,24 @@ impl World {
         let made = tests::answer(&made.expect("nothing dies while a world is made"));
         assert_eq!(made.status, 201, "{resource}: {made:?}");
         made.body
+    }
+}
+
+/// A program's rules as the API takes them.
+fn rules(program: &Program) -> Value {
+    let percent = |share: i64| format!("{}.{:03}", share / 1_000, share % 1_000);
+    let amount = |minor| decimal(minor, program.currency);
+    match program.commission {
+        Commission::Share(share) => json!([{"type": "percent", "percent": percent(share)}]),
+        Commission::Steps { first, from, then } => {
+            let steps = json!([
+                {"from": 1, "amount": amount(first)}, {"from": from, "amount": amount(then)},
+            ]);
+            json!([{"type": "tiered", "tiers": {"by": "count", "period": "lifetime", "steps": steps}}])
+        }
+        Commission::Lines { shoes, rest } => json!([
+            {"type": "percent", "percent": percent(shoes), "when": {"sku": SHOE}},
+            {"type": "percent", "percent": percent(rest)},
+        ]),
     }
 }
