@@ -145,7 +145,12 @@ pub struct Spoilt {
     /// The same as JSON; empty where one of them is none.
     values: Vec<Value>,
     /// All that stands in them: scalars, lists, and objects of one member.
-    parts: Vec<Value>,
+    parts: Vec<Part>,
+}
+
+struct Part {
+    name: String,
+    value: Value,
 }
 
 impl Spoilt {
@@ -163,7 +168,22 @@ impl Spoilt {
         let values: Vec<Value> = read.collect::<Result<_, _>>().unwrap_or_default();
         let mut parts = Vec::new();
         for value in &values {
-            collect(value, &mut parts);
+            for Place { pointer, name } in places(value) {
+                let part = value
+                    .pointer(&pointer)
+                    .expect("a place is where it was found");
+                if !name.is_empty() {
+                    let member = json!({ name.as_str(): part });
+                    parts.push(Part {
+                        name: String::new(),
+                        value: member,
+                    });
+                }
+                parts.push(Part {
+                    name,
+                    value: part.clone(),
+                });
+            }
         }
         Self {
             seeds,
@@ -231,70 +251,83 @@ impl Spoilt {
         }
     }
 
-    /// One place of it: another value, a member more or less, an item twice.
+    /// One place of it: a part more or less, or another value, mostly one that stands under the same
+    /// name elsewhere.
     fn change_json(&self, value: &mut Value, choices: &mut Choices<'_>) {
-        let mut left = choices.below(count(value));
-        let place = place_in(value, &mut left).expect("there are as many places as were counted");
-        let part = match choices.below(4) {
+        let places = places(value);
+        let place = &places[choices.below(places.len())];
+        if choices.below(4) == 0 {
+            return leave_out(value, &place.pointer);
+        }
+        let part = match choices.below(8) {
             0 => json!(choices.of(&WORDS)),
             1 => {
                 let bits = choices.below(33);
                 json!(choices.below(1 << bits))
             }
-            _ => self.parts[choices.below(self.parts.len())].clone(),
-        };
-        match (choices.below(4), place, part) {
-            (0, Value::Object(members), Value::Object(more)) => members.extend(more),
-            (0, Value::Array(items), part) => items.push(part),
-            (1, Value::Object(members), _) => {
-                let names: Vec<String> = members.keys().cloned().collect();
-                if !names.is_empty() {
-                    members.remove(&names[choices.below(names.len())]);
+            2 | 3 => self.parts[choices.below(self.parts.len())].value.clone(),
+            _ => {
+                let of_name = |part: &&Part| part.name == place.name;
+                let parts: Vec<&Part> = self.parts.iter().filter(of_name).collect();
+                match parts.get(choices.below(parts.len())) {
+                    Some(part) => part.value.clone(),
+                    None => Value::Null,
                 }
             }
-            (1, Value::Array(items), _) if !items.is_empty() => {
-                let again = items[choices.below(items.len())].clone();
-                items.push(again);
-            }
-            (_, place, part) => *place = part,
+        };
+        let place = value.pointer_mut(&place.pointer);
+        match (choices.below(4), place, part) {
+            (0, Some(Value::Object(members)), Value::Object(more)) => members.extend(more),
+            (0, Some(Value::Array(items)), part) => items.push(part),
+            (_, Some(place), part) => *place = part,
+            (_, None, _) => unreachable!("a place is where it was found"),
         }
     }
 }
 
-fn collect(value: &Value, parts: &mut Vec<Value>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| collect(item, parts)),
-        Value::Object(members) => {
-            for (name, member) in members {
-                parts.push(json!({ name: member }));
-                collect(member, parts);
-            }
-        }
-        _ => {}
-    }
-    parts.push(value.clone());
+/// Where something stands: RFC 6901. An item goes by its list's name.
+struct Place {
+    pointer: String,
+    name: String,
 }
 
 /// A value and all that stands in it.
-fn count(value: &Value) -> usize {
-    1 + match value {
-        Value::Array(items) => items.iter().map(count).sum(),
-        Value::Object(members) => members.values().map(count).sum(),
-        _ => 0,
+fn places(value: &Value) -> Vec<Place> {
+    fn find(value: &Value, pointer: String, name: &str, places: &mut Vec<Place>) {
+        match value {
+            Value::Array(items) => {
+                for (number, item) in items.iter().enumerate() {
+                    find(item, format!("{pointer}/{number}"), name, places);
+                }
+            }
+            Value::Object(members) => {
+                for (name, member) in members {
+                    let escaped = name.replace('~', "~0").replace('/', "~1");
+                    find(member, format!("{pointer}/{escaped}"), name, places);
+                }
+            }
+            _ => {}
+        }
+        let name = name.to_owned();
+        places.push(Place { pointer, name });
     }
+    let mut found = Vec::new();
+    find(value, String::new(), "", &mut found);
+    found
 }
 
-/// The place with this number, counted as [`count`] does.
-fn place_in<'a>(value: &'a mut Value, left: &mut usize) -> Option<&'a mut Value> {
-    if *left == 0 {
-        return Some(value);
-    }
-    *left -= 1;
-    match value {
-        Value::Array(items) => items.iter_mut().find_map(|item| place_in(item, left)),
-        Value::Object(members) => members
-            .iter_mut()
-            .find_map(|(_, member)| place_in(member, left)),
-        _ => None,
+/// The value without this part; the whole of it stays.
+fn leave_out(value: &mut Value, pointer: &str) {
+    let Some((parent, last)) = pointer.rsplit_once('/') else {
+        return;
+    };
+    match value.pointer_mut(parent) {
+        Some(Value::Object(members)) => {
+            members.remove(&last.replace("~1", "/").replace("~0", "~"));
+        }
+        Some(Value::Array(items)) => {
+            items.remove(last.parse().expect("an item goes by its number"));
+        }
+        _ => unreachable!("a part stands in a list or an object"),
     }
 }
