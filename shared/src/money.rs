@@ -456,6 +456,18 @@ mod tests {
     }
 
     #[test]
+    fn money_and_its_words_read_as_people_write_them() {
+        let euro = currency("EUR");
+        assert_eq!(
+            (euro.to_string(), format!("{euro:?}")),
+            ("EUR".into(), "EUR".into())
+        );
+        assert_eq!(format!("{:?}", eur(-5)), "-0.05 EUR");
+        assert_eq!(Rounding::HalfUp.to_string(), "half_up");
+        assert_eq!(percent("7.50").value(), Decimal::new(75, 1));
+    }
+
+    #[test]
     fn currencies_have_the_digits_of_iso_4217() {
         let table = [
             ("EUR", 2),
@@ -694,6 +706,8 @@ mod tests {
         assert_eq!(split(100, &[1, 2]), [33, 67]);
         assert_eq!(split(5, &[40, 20, 40]), [2, 1, 2]);
         assert_eq!(split(1, &[1, 2, 2]), [0, 1, 0]);
+        // 8 1/3 and 1 2/3: what is largest is the remainder, not the part.
+        assert_eq!(split(10, &[5, 1]), [8, 2]);
         assert_eq!(split(-100, &[1, 1, 1]), [-34, -33, -33]);
         assert_eq!(split(7, &[0, 1, 0]), [0, 7, 0]);
         assert_eq!(split(3, &[0, 0]), [2, 1]);
