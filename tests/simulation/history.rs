@@ -296,10 +296,12 @@ pub enum Step {
         affiliate: usize,
         is_accepted: bool,
     },
-    /// An admin gives an order that nobody is credited with to an affiliate.
+    /// An admin gives an order that nobody is credited with to an affiliate; at the same time
+    /// somebody else may give it to another.
     Credit {
         order: usize,
         affiliate: usize,
+        another: Option<usize>,
     },
     /// The shop forgets the customer who made this order.
     Forget {
@@ -437,7 +439,6 @@ impl History {
             });
             let mut known = Vec::new();
             let mut from = rush.map_or_else(|| self.later(rng, 0), |rush| rush.2);
-            before = Some((program, sender, from));
             for _ in 0..[1, 1, 2, 3, 0][rng.usize(0..5)] {
                 let wrong = rng.u8(0..16) == 0;
                 let program = if wrong {
@@ -449,7 +450,7 @@ impl History {
                     click: clicks,
                     visitor: order,
                     program,
-                    affiliate: if rng.bool() || rush.is_some() && by_steps(program) {
+                    affiliate: if rng.bool() || by_steps(program) {
                         sender
                     } else {
                         rng.usize(0..AFFILIATES)
@@ -466,9 +467,10 @@ impl History {
                 let moment = self.later(rng, from);
                 self.push(moment, Step::ForgetVisitor { click });
             }
-            if self.is_nightly {
+            if self.is_nightly && rush.is_none() {
                 from = self.later(rng, from);
             }
+            before = Some((program, sender, from));
             for post in 0..[1, 1, 2, 3][rng.usize(0..4)] {
                 let click = if rng.u8(0..6) == 0 {
                     None
@@ -564,10 +566,14 @@ impl History {
             let moment = self.later(rng, 0);
             self.push(moment, step);
         }
-        if !program.knows_customers && rng.u8(0..5) == 0 {
-            let affiliate = rng.usize(0..AFFILIATES);
+        if !program.knows_customers && rng.u8(0..4) == 0 {
             let moment = self.later(rng, 0);
-            self.push(moment, Step::Credit { order, affiliate });
+            let step = Step::Credit {
+                order,
+                affiliate: rng.usize(0..AFFILIATES),
+                another: rng.bool().then(|| rng.usize(0..AFFILIATES)),
+            };
+            self.push(moment, step);
         }
         if program.knows_customers && rng.u8(0..6) == 0 {
             let moment = self.later(rng, 0);
@@ -575,8 +581,19 @@ impl History {
         }
     }
 
-    /// What comes back while a day is being settled.
+    /// What comes back while a day is being settled, and what is adjusted then.
     fn comes_back(&mut self, rng: &mut Rng, moment: usize) {
+        for number in 0..2 {
+            let step = Step::Adjust {
+                id: 100 + moment * 2 + number,
+                affiliate: rng.usize(0..AFFILIATES),
+                program: rng.usize(0..PROGRAMS.len()),
+                amount: rng.i64(1..100),
+                in_days: -1,
+                copies: 1,
+            };
+            self.push(moment, step);
+        }
         for order in 0..self.orders.len() {
             if rng.u8(0..4) != 0 {
                 let amount = self.orders[order].amounts[0];

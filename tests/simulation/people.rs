@@ -123,7 +123,11 @@ impl People {
                 affiliate,
                 is_accepted,
             } => self.claim(order, affiliate, is_accepted, at).await,
-            Step::Credit { order, affiliate } => self.credit(order, affiliate).await,
+            Step::Credit {
+                order,
+                affiliate,
+                another,
+            } => self.credit(order, affiliate, another).await,
             Step::Forget { order } => self.forget(order).await,
             Step::ForgetVisitor { click } => self.forget_visitor(click).await,
             Step::Reconcile => self.world.reconcile().await,
@@ -424,10 +428,18 @@ impl People {
         }
     }
 
-    async fn credit(&self, order: usize, affiliate: usize) {
+    async fn credit(&self, order: usize, affiliate: usize, another: Option<usize>) {
         let Some(id) = self.told_conversion(order).await else {
             return;
         };
+        futures_util::join!(self.give(&id, order, affiliate), async {
+            if let Some(another) = another {
+                self.give(&id, order, another).await;
+            }
+        });
+    }
+
+    async fn give(&self, id: &str, order: usize, affiliate: usize) {
         let body = json!({"affiliate": affiliate_id(affiliate), "reason": "a world"});
         let path = format!("conversions/{id}/credit");
         let answer = self.world.api(Method::POST, &path, &body).await;

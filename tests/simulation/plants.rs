@@ -51,10 +51,11 @@ pub enum Plant {
     ClickCapUnguarded,
     VisitorStillNamed,
     LinesForgotten,
+    GivenWithoutVersion,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 34] = [
+    pub const ALL: [(Self, &'static str); 35] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -178,6 +179,10 @@ impl Plant {
         (
             Self::LinesForgotten,
             "what was taken back of one line counts as taken of all of them",
+        ),
+        (
+            Self::GivenWithoutVersion,
+            "people may give an order to somebody that others have by now",
         ),
     ];
 
@@ -394,6 +399,11 @@ impl Between {
                         "pk": to["Item"]["pk"], "sk": to["Item"]["sk"],
                     }});
                     to["Item"]["why"] = self.stands(&at)["why"].clone();
+                }
+                Plant::GivenWithoutVersion
+                    if function == "console" && is_conversion && asks_version && is_given(to) =>
+                {
+                    always(to);
                 }
                 Plant::LinesForgotten if is_conversion && kind == "Put" => {
                     let lines = to["Item"]["basket"]["S"].as_str().unwrap_or_default();
@@ -636,6 +646,14 @@ fn sk(at: &Value) -> &str {
 
 fn expression(at: &Value) -> &str {
     at["UpdateExpression"].as_str().unwrap_or_default()
+}
+
+/// Whether an order is credited by a person's word.
+fn is_given(at: &Value) -> bool {
+    let why = at["Item"]["why"]["S"].as_str().unwrap_or_default();
+    [r#""decided_by":"claim""#, r#""decided_by":"person""#]
+        .iter()
+        .any(|word| why.contains(word))
 }
 
 fn is_note(at: &Value) -> bool {
