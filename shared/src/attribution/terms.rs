@@ -149,12 +149,10 @@ impl PositionWeights {
 }
 
 /// First and last each by its own weight, all between by one that they share. Where that leaves
-/// nothing for anybody, all count alike.
+/// nothing for anybody, all count alike; so it is with one alone.
 fn by_position(count: usize, [first, middle, last]: [u64; 3]) -> Vec<u64> {
     let between = u64::try_from(count.saturating_sub(2)).expect("a journey is short");
     let weights: Vec<u64> = match count {
-        0 => Vec::new(),
-        1 => vec![1],
         2 => vec![first, last],
         _ => (0..count)
             .map(|place| match place {

@@ -233,6 +233,28 @@ fn the_programs_priority_decides_between_kinds() {
 }
 
 #[test]
+fn a_named_click_among_others_is_a_touch_of_its_journey() {
+    check(
+        json!({"model": "linear"}),
+        "click_id ann 30, journey bob 10",
+        "journey: ann 50.00, bob 50.00",
+    );
+}
+
+#[test]
+fn each_credited_touch_says_whose_it_is() {
+    let terms = terms(json!({"model": "linear"})).unwrap();
+    let given =
+        "journey ann 40, journey bob 30 test, journey cyd 20, click_id ann 10, coupon bob 0";
+    let decision = Decision::of(&terms, candidates(given));
+    // Of ann and cyd, in the order of their first touches; bob's do not count.
+    assert_eq!(decision.split(), [(0, 1), (1, 1), (0, 1)]);
+    let coupon = decision.first_of(Kind::Coupon).unwrap();
+    assert_eq!(coupon.affiliate.as_str(), "bob");
+    assert_eq!(decision.first_of(Kind::Customer), None);
+}
+
+#[test]
 fn a_view_counts_only_where_no_click_does_and_then_the_last_one() {
     let views = "journey ann 30 view, journey bob 20 view";
     for model in ["last_click", "first_click", "linear"] {

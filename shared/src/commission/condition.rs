@@ -91,7 +91,8 @@ impl Asked {
     pub(super) fn mask(&self) -> u8 {
         let bits = self.0.iter().enumerate();
         bits.filter(|(_, text)| text.is_some())
-            .fold(0, |mask, (place, _)| mask | 1 << place)
+            .map(|(place, _)| 1_u8 << place)
+            .sum()
     }
 
     pub(super) fn texts(&self) -> impl Iterator<Item = Option<&str>> {

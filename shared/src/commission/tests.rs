@@ -92,11 +92,7 @@ fn check_by(rounding: Rounding, rules_json: Value, words: &str, expected: Expect
                     .map(|sku| format!("{sku} "))
                     .unwrap_or_default();
                 let rule = line.rule.as_ref().map_or("-", RuleId::as_str);
-                let bound = line
-                    .bound
-                    .map(|bound| format!(", {bound}"))
-                    .unwrap_or_default();
-                format!("{sku}{rule}: {}{bound}\n", line.reckoning)
+                format!("{sku}{rule}: {line}\n")
             });
             lines.collect::<String>() + &format!("{:?}\n", commission.amount)
         }
@@ -710,6 +706,20 @@ fn tiers_are_printed_as_they_are_read() {
 }
 
 #[test]
+fn an_order_moves_a_counter_for_each_rule_that_counts() {
+    let counting = |rules: Value| Rules::parse(&rules, eur()).unwrap().counters_most();
+    let steps = |who: &str| {
+        let mut rule = tiered("count", json!([{"from": 1, "amount": "2"}]))[0].take();
+        rule["when"] = json!({"affiliate": who});
+        rule
+    };
+    let mut ends = steps("cyd");
+    ends["recurring"] = json!({"max_count": 3});
+    assert_eq!(counting(json!([{"type": "flat", "amount": "1"}])), 0);
+    assert_eq!(counting(json!([steps("ann"), steps("bob"), ends])), 4);
+}
+
+#[test]
 fn steps_need_an_amount_to_be_climbed_by_or_to_pay_a_share_of() {
     for (by, step, needs_amount) in [
         ("count", json!({"from": 1, "amount": "5"}), false),
@@ -959,6 +969,16 @@ fn a_rule_that_earlier_ones_leave_nothing_to_is_refused() {
     for list in reachable {
         rules(&list.into_iter().map(flat).collect());
     }
+}
+
+#[test]
+fn a_program_has_so_many_rules_and_no_more() {
+    let rules = (0..RULES_MAX).map(|number| {
+        json!({"type": "flat", "amount": "1", "when": {"affiliate": format!("a{number}")}})
+    });
+    let rules: Vec<Value> = rules.collect();
+    let read = Rules::parse(&rules.into(), eur()).unwrap();
+    assert_eq!(read.as_slice().len(), 1_000);
 }
 
 #[test]
