@@ -315,6 +315,14 @@ fn min_and_max_bound_each_line() {
     "#]],
     );
     check(
+        json!([{"type": "percent", "percent": "10", "min": "2", "max": "2.00"}]),
+        "amount=100",
+        expect![[r#"
+        r1: 100.00 EUR x 10 % = 10 -> 10.00 half_even, cut to the rule's maximum of 2.00
+        2.00 EUR
+    "#]],
+    );
+    check(
         bounded(),
         "amount=0",
         expect![[r#"
