@@ -604,7 +604,7 @@ impl History {
                     part: Some(part),
                     copies: 1,
                     // The buckets of a day are closed and read a minute after its gates.
-                    wait: [0, 0, rng.u64(60_000..61_500)][rng.usize(0..3)],
+                    wait: [0, rng.u64(60_000..61_000)][rng.usize(0..2)],
                 };
                 self.push(moment, step);
             }
