@@ -330,10 +330,8 @@ async fn order_is_credited_once(
         );
     }
 
-    let of_order = |(key, value): (&(usize, Option<usize>), &(Option<Part>, u16))| {
-        (key.0 == order).then_some(*value)
-    };
-    let parts: Vec<(Option<Part>, u16)> = accepted.iter().filter_map(of_order).collect();
+    let of_order = accepted.iter().filter(|((of, _), _)| *of == order);
+    let parts: Vec<(Option<Part>, u16)> = of_order.map(|(_, part)| *part).collect();
     let is_whole = parts.contains(&(None, 200));
     let taken_back = parts
         .iter()
@@ -522,13 +520,12 @@ fn shares(people: &People, order: usize, found: &Value, commission: i64) -> BTre
 async fn forgotten_for_good(people: &People) {
     let unseen = people.seen.borrow().unseen.clone();
     for (visitor, program) in unseen {
-        let seen = people.seen.borrow();
-        let clicks = seen.clicks.values().flatten();
-        let theirs: Vec<Click> = clicks
-            .filter(|click| (click.visitor, click.program) == (visitor, program))
-            .cloned()
-            .collect();
-        drop(seen);
+        let is_theirs = |click: &&Click| (click.visitor, click.program) == (visitor, program);
+        let theirs: Vec<Click> = {
+            let seen = people.seen.borrow();
+            let clicks = seen.clicks.values().flatten();
+            clicks.filter(is_theirs).cloned().collect()
+        };
         for click in &theirs {
             Box::pin(people.erase_click(click)).await;
         }
