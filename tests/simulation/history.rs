@@ -2,6 +2,8 @@
 
 use fastrand::Rng;
 
+use crate::cast::{AFFILIATES, Commission, PROGRAMS, TERMS, basket};
+
 /// Milliseconds.
 pub const SECOND: i64 = 1_000;
 pub const HOUR: i64 = 3_600 * SECOND;
@@ -9,208 +11,8 @@ pub const DAY: i64 = 24 * HOUR;
 /// 2026-05-29T00:00:00Z; the 31st is a Sunday and a month's last day, so every schedule pays.
 pub const FRIDAY: i64 = 1_780_012_800 * SECOND;
 
-pub const AFFILIATES: usize = 4;
-pub const ORDERS_MOST: usize = 10;
-
-/// A program's terms, by which the model reckons for itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Program {
-    pub id: &'static str,
-    pub merchant: usize,
-    pub payer: &'static str,
-    pub currency: &'static str,
-    pub commission: Commission,
-    pub rounding: &'static str,
-    pub hold_days: i64,
-    pub is_manual: bool,
-    /// Whether the run of the next day approves what nobody decided.
-    pub approves_after_a_day: bool,
-    /// What all its orders may earn together, in minor units.
-    pub budget: Option<i64>,
-    pub window: &'static str,
-    pub window_ms: i64,
-    pub model: Model,
-    /// Whether its shop names its customers, who are then known ever after.
-    pub knows_customers: bool,
-}
-
-impl Program {
-    /// Whether its shop says what is in a basket.
-    pub fn has_basket(&self) -> bool {
-        matches!(self.commission, Commission::Lines { .. })
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Model {
-    LastClick,
-    Linear,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub enum Commission {
-    /// Of an amount, in thousandths of a percent.
-    Share(i64),
-    /// In minor units, for an affiliate's orders before the one of this number, and from it on.
-    Steps { first: i64, from: usize, then: i64 },
-    /// Of each line of the basket: what is for shoes, and what for anything else, in thousandths of
-    /// a percent.
-    Lines { shoes: i64, rest: i64 },
-}
-
-/// A line's sku, and what it comes to.
-pub type Line = (&'static str, i64);
-
-/// What is in the basket of an order of so much: two of its lines are of one sku.
-pub fn basket(amount: i64) -> [Line; 3] {
-    let (first, book) = (amount / 2, amount / 3);
-    [(SHOE, first), ("book", book), (SHOE, amount - first - book)]
-}
-
-/// What a rule pays another share for.
-pub const SHOE: &str = "shoe";
-
-/// A link that takes so many clicks of people in all: by affiliate and program.
-pub const BOUNDED: [(usize, usize, usize); 2] = [(2, 0, 1), (1, 1, 2)];
-
-pub const PROGRAMS: [Program; 5] = [
-    Program {
-        id: "p0",
-        merchant: 0,
-        payer: "house",
-        currency: "EUR",
-        commission: Commission::Share(10_000),
-        rounding: "half_even",
-        hold_days: 0,
-        is_manual: false,
-        approves_after_a_day: false,
-        budget: None,
-        window: "30d",
-        window_ms: 30 * DAY,
-        model: Model::LastClick,
-        knows_customers: true,
-    },
-    Program {
-        id: "p1",
-        merchant: 0,
-        payer: "house",
-        currency: "EUR",
-        commission: Commission::Share(7_250),
-        rounding: "half_up",
-        hold_days: 1,
-        is_manual: true,
-        approves_after_a_day: false,
-        budget: None,
-        window: "1d",
-        window_ms: DAY,
-        model: Model::Linear,
-        knows_customers: false,
-    },
-    Program {
-        id: "p2",
-        merchant: 1,
-        payer: "agency",
-        currency: "JPY",
-        commission: Commission::Share(3_333),
-        rounding: "down",
-        hold_days: 0,
-        is_manual: false,
-        approves_after_a_day: false,
-        budget: Some(700),
-        window: "30d",
-        window_ms: 30 * DAY,
-        model: Model::Linear,
-        knows_customers: false,
-    },
-    Program {
-        id: "p3",
-        merchant: 1,
-        payer: "agency",
-        currency: "EUR",
-        commission: Commission::Steps {
-            first: 150,
-            from: 2,
-            then: 250,
-        },
-        rounding: "half_even",
-        hold_days: 2,
-        is_manual: true,
-        approves_after_a_day: true,
-        budget: None,
-        window: "12h",
-        window_ms: 12 * HOUR,
-        model: Model::LastClick,
-        knows_customers: true,
-    },
-    Program {
-        id: "p4",
-        merchant: 0,
-        payer: "house",
-        currency: "EUR",
-        commission: Commission::Lines {
-            shoes: 8_000,
-            rest: 2_500,
-        },
-        rounding: "half_even",
-        hold_days: 1,
-        is_manual: false,
-        approves_after_a_day: false,
-        budget: None,
-        window: "30d",
-        window_ms: 30 * DAY,
-        model: Model::LastClick,
-        knows_customers: false,
-    },
-];
-
-/// What an affiliate may be paid by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
-    pub currency: &'static str,
-    pub schedule: &'static str,
-    /// In minor units.
-    pub minimum: i64,
-    pub is_active: bool,
-}
-
-pub const TERMS: [Terms; 6] = [
-    Terms {
-        currency: "EUR",
-        schedule: "daily",
-        minimum: 0,
-        is_active: true,
-    },
-    Terms {
-        currency: "EUR",
-        schedule: "weekly",
-        minimum: 500,
-        is_active: true,
-    },
-    Terms {
-        currency: "EUR",
-        schedule: "monthly",
-        minimum: 0,
-        is_active: true,
-    },
-    Terms {
-        currency: "JPY",
-        schedule: "daily",
-        minimum: 0,
-        is_active: true,
-    },
-    Terms {
-        currency: "EUR",
-        schedule: "daily",
-        minimum: 2_000,
-        is_active: true,
-    },
-    Terms {
-        currency: "EUR",
-        schedule: "daily",
-        minimum: 0,
-        is_active: false,
-    },
-];
+/// A world has so many orders at most.
+const ORDERS_MOST: usize = 10;
 
 /// The program of an order; few have baskets, or the rest would seldom meet each other.
 fn shop(rng: &mut Rng) -> usize {
@@ -223,14 +25,6 @@ pub struct Order {
     pub program: usize,
     /// In minor units.
     pub amounts: [i64; 2],
-}
-
-/// A shop has few customers, who come again.
-pub const CUSTOMERS: usize = 3;
-
-/// The customer who makes an order.
-pub fn customer(order: usize) -> usize {
-    order % CUSTOMERS
 }
 
 /// What is taken back of an order: of all of it, or of the lines of one sku.

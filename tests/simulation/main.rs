@@ -1,6 +1,7 @@
 //! Simulated worlds: production handlers, store and SDK over a table whose network fails by a
 //! seed, among people and servers that repeat, come late and overtake each other.
 
+mod cast;
 mod checks;
 mod history;
 mod model;

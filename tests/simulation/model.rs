@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Commission, DAY, Program, SHOE, Terms, basket};
+use crate::cast::{Commission, Program, SHOE, Terms, basket};
+use crate::history::DAY;
 
 /// What an order of this amount may earn: one of these, by the step it stands on.
 pub fn commissions(program: &Program, amount: i64) -> Vec<i64> {

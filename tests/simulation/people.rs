@@ -10,7 +10,8 @@ use http::Method;
 use serde_json::{Value, json};
 use tests::{Answer, BROWSER};
 
-use crate::history::{DAY, History, PROGRAMS, Part, Step, TERMS, basket, customer};
+use crate::cast::{PROGRAMS, TERMS, basket, customer};
+use crate::history::{DAY, History, Part, Step};
 use crate::world::{
     Function, Trouble, World, affiliate_id, decimal, instant, minor, slug, terms_json,
 };

@@ -29,7 +29,8 @@ use shared::lambda::{Schedule, Watch};
 use shared::store::Store;
 use tokio::time::Instant;
 
-use crate::history::{DAY, History, SECOND, TERMS, Terms};
+use crate::cast::{TERMS, Terms};
+use crate::history::{DAY, History, SECOND};
 use crate::plants::Plant;
 
 /// How far an instance's clock may be off, in milliseconds.

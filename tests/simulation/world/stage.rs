@@ -13,9 +13,7 @@ use shared::store::Audit;
 use tempfile::TempDir;
 
 use super::{Function, World, affiliate_id, decimal, slug, terms_json};
-use crate::history::{
-    AFFILIATES, BOUNDED, Commission, Model, PROGRAMS, Program, SHOE, TERMS, Terms,
-};
+use crate::cast::{AFFILIATES, BOUNDED, Commission, Model, PROGRAMS, Program, SHOE, TERMS, Terms};
 
 /// What every affiliate has before a history gives it its own.
 const STAGE_TERMS: Terms = TERMS[0];

@@ -1,0 +1,383 @@
+//! One order each: what its senders were told, who is credited with it, and what was taken back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::{Accepted, Due, amended, get};
+use crate::cast::{Model, PROGRAMS, Program, basket};
+use crate::history::Part;
+use crate::model;
+use crate::people::{Click, People, Posted};
+use crate::world::{affiliate_id, minor};
+
+/// How long before a click that was heard of the same visit may have been recorded unheard.
+const UNHEARD: i64 = 60_000;
+
+/// An order that somebody was told is recorded.
+struct Order<'a> {
+    people: &'a People,
+    number: usize,
+    program: Program,
+    posts: Vec<Posted>,
+    /// The values that amendments gave it, in minor units.
+    amended: Vec<i64>,
+    /// What was to be taken back, and what that was told at last.
+    parts: Vec<(Option<Part>, u16)>,
+    /// As it stands there now.
+    found: Value,
+    /// Its value, in minor units.
+    amount: i64,
+    /// Of that, not taken back.
+    remaining: i64,
+}
+
+/// The order as it stands there, if anybody was told that it does.
+pub(super) async fn is_credited_once(
+    people: &People,
+    number: usize,
+    accepted: &Accepted,
+    due: &mut Due,
+) -> Option<Value> {
+    let posts = people.seen.borrow().posts.get(&number).cloned();
+    let posts = posts.unwrap_or_default();
+    let Some(id) = people.conversion(number) else {
+        if posts.iter().any(|posted| posted.answer.status == 200) {
+            let what = format!("o{number} was taken and has no conversion");
+            people.world.wrong("one credit", what);
+        }
+        return None;
+    };
+    let found = get(people, &format!("conversions/{id}")).await;
+    let of_order = accepted.iter().filter(|((of, _), _)| *of == number);
+    let order = Order {
+        people,
+        number,
+        program: PROGRAMS[people.history.orders[number].program],
+        posts,
+        amended: amended(people, number),
+        parts: of_order.map(|(_, part)| *part).collect(),
+        amount: minor(&found["amount"]),
+        remaining: minor(&found["remaining"]),
+        found,
+    };
+    if order.has_its_value() {
+        order.told_the_same();
+        order.is_of_whoever_may_have_it();
+        let by_sku = order.taken_back();
+        if !order.credits().is_empty() {
+            order.is_decided();
+            order.earns(&by_sku, due);
+        }
+    }
+    Some(order.found)
+}
+
+impl Order<'_> {
+    fn wrong(&self, what: impl std::fmt::Display) {
+        let what = format!("o{}: {what}", self.number);
+        self.people.world.wrong("one credit", what);
+    }
+
+    fn credits(&self) -> Vec<Value> {
+        let credits = self.found["commissions"].as_array();
+        credits.cloned().unwrap_or_default()
+    }
+
+    fn decided_by(&self) -> Option<&str> {
+        self.found["explain"]["decided_by"].as_str()
+    }
+
+    /// Whether a person gave it to somebody.
+    fn is_given(&self) -> bool {
+        matches!(self.decided_by(), Some("claim" | "person"))
+    }
+
+    /// What was said of it when it was taken: one of two.
+    fn content(&self) -> usize {
+        let taken = self.posts.iter().find(|posted| posted.answer.status == 200);
+        taken.map_or(0, |posted| posted.content)
+    }
+
+    fn has_its_value(&self) -> bool {
+        let amounts = self.people.history.orders[self.number].amounts;
+        let is_right = match self.amended.as_slice() {
+            [] => self.amount == amounts[self.content()],
+            values => values.contains(&self.amount),
+        };
+        if !is_right {
+            self.wrong(format!("{} amended to {:?}", self.amount, self.amended));
+        }
+        is_right
+    }
+
+    /// Whoever posts an order again is told what was said first, once when nobody was credited and
+    /// once for good.
+    fn told_the_same(&self) {
+        let mut said: BTreeMap<bool, Value> = BTreeMap::new();
+        let taken = self
+            .posts
+            .iter()
+            .filter(|posted| posted.answer.status == 200);
+        for posted in taken {
+            let body = &posted.answer.body;
+            let told = json!([body["conversion"], body["status"], body["commissions"]]);
+            let first = said
+                .entry(body["status"] == "unattributed")
+                .or_insert_with(|| told.clone());
+            if *first != told {
+                let what = format!("o{}: {first}, then {told}", self.number);
+                self.people.world.wrong("one answer", what);
+            }
+        }
+    }
+
+    /// What stands in the way of a click; none if it earns.
+    fn objection(&self, click: &Click, at: i64) -> Option<&'static str> {
+        let age = at - click.at;
+        if PROGRAMS[click.program].id != self.program.id {
+            Some("program_mismatch")
+        } else if !click.is_human {
+            Some("invalid_traffic")
+        } else if age < -300_000 || age > self.program.window_ms {
+            Some("window_closed")
+        } else {
+            None
+        }
+    }
+
+    /// Whether a post was answered as it has to be.
+    fn is_answered(&self, posted: &Posted, objection: Option<&'static str>) -> bool {
+        let answer = &posted.answer;
+        let code = answer.body["code"].as_str();
+        let is_taken = if posted.content == self.content() {
+            answer.status == 200
+        } else {
+            answer.status == 409 && code == Some("order_conflict")
+        };
+        // Whether there was no room for it is asked once all orders are known.
+        let is_taken = is_taken || self.program.budget.is_some() && super::is_over_budget(answer);
+        match objection {
+            Some(objection) => {
+                let is_refused = answer.status == 422 && code == Some(objection);
+                // Of an order that is recorded a sender is told so, whatever click it names.
+                is_refused || objection != "program_mismatch" && is_taken
+            }
+            None => is_taken,
+        }
+    }
+
+    fn is_of_whoever_may_have_it(&self) {
+        let mut must_earn = BTreeSet::new();
+        let mut may_earn = BTreeSet::new();
+        let mut created = [0, 0];
+        for posted in &self.posts {
+            let seen = self.people.seen.borrow();
+            let clicks = &seen.clicks;
+            let click = posted.click.and_then(|click| clicks.get(&click)?.as_ref());
+            let objection = click.and_then(|click| self.objection(click, posted.at));
+            if !self.is_answered(posted, objection) {
+                self.wrong(format!("{objection:?}, but {posted:?}"));
+            }
+            let answer = &posted.answer;
+            if answer.status == 200 {
+                let named = click.filter(|_| objection.is_none());
+                must_earn.extend(named.map(|click| affiliate_id(click.affiliate)));
+                let journey = self.journey(posted.at);
+                may_earn.extend(journey.iter().map(|click| affiliate_id(click.affiliate)));
+                let is_credited = answer.body["status"] != "unattributed";
+                created[usize::from(is_credited)] += u32::from(answer.body["result"] == "created");
+            }
+        }
+        if created[0] > 1 || created[1] > 1 {
+            self.wrong(format!("created {created:?} times"));
+        }
+        let credits = self.credits();
+        let names: BTreeSet<String> = credits
+            .iter()
+            .filter_map(|credit| credit["affiliate"].as_str())
+            .map(str::to_owned)
+            .collect();
+        let seen = self.people.seen.borrow();
+        let given = seen.given.iter().filter(|(of, _)| *of == self.number);
+        let given_to: BTreeSet<String> = given
+            .map(|(_, affiliate)| affiliate_id(*affiliate))
+            .collect();
+        let is_right = match self.decided_by() {
+            None => credits.is_empty() && must_earn.is_empty(),
+            Some("claim" | "person") => credits.len() == 1 && !given_to.is_empty(),
+            // Whose the customer is, is asked once all orders are known.
+            Some("customer") => self.program.knows_customers && credits.len() == 1,
+            Some(_) => {
+                let is_one = self.program.model == Model::Linear || credits.len() == 1;
+                let may_have_it: BTreeSet<String> = &must_earn | &may_earn;
+                is_one && !credits.is_empty() && names.is_subset(&may_have_it)
+            }
+        };
+        // Nobody is given an order but one that nobody has, or that is theirs already.
+        if !is_right || !given_to.is_subset(&names) {
+            self.wrong(format!(
+                "credited to {credits:?}, of {must_earn:?}, {may_earn:?} and {given_to:?}"
+            ));
+        }
+    }
+
+    /// The clicks of its visitor that could earn it at this instant, were none named. A visit whose
+    /// answer nobody heard was recorded all the same, and made again.
+    fn journey(&self, at: i64) -> Vec<Click> {
+        let seen = self.people.seen.borrow();
+        let ages = -UNHEARD..=self.program.window_ms;
+        let clicks = seen.clicks.values().flatten();
+        clicks
+            .filter(|click| click.visitor == self.number)
+            .filter(|click| PROGRAMS[click.program].id == self.program.id)
+            .filter(|click| click.is_human && ages.contains(&(at - click.at)))
+            .cloned()
+            .collect()
+    }
+
+    /// What was taken back, by sku.
+    fn taken_back(&self) -> BTreeMap<&'static str, i64> {
+        let is_whole = self.parts.contains(&(None, 200));
+        let applied = self
+            .parts
+            .iter()
+            .filter_map(|(part, status)| part.filter(|_| *status == 200));
+        let mut refunded = 0;
+        let mut by_sku: BTreeMap<&'static str, i64> = BTreeMap::new();
+        for part in applied {
+            refunded += part.amount;
+            if let Some(sku) = part.sku {
+                *by_sku.entry(sku).or_default() += part.amount;
+            }
+        }
+        let (amount, remaining) = (self.amount, self.remaining);
+        let is_right = if is_whole && !self.amended.is_empty() {
+            // All that was left then; a new value may have left more.
+            (0..=amount - refunded).contains(&remaining)
+        } else if is_whole {
+            remaining == 0 && refunded <= amount
+        } else {
+            remaining == amount - refunded
+        };
+        if !is_right {
+            self.wrong(format!(
+                "{remaining} of {amount} remain, {refunded} taken back, whole {is_whole}"
+            ));
+        }
+        let left_of = |sku: &'static str| -> i64 {
+            let lines = basket(amount).into_iter().filter(|(of, _)| *of == sku);
+            lines.map(|(_, of_line)| of_line).sum::<i64>() - by_sku.get(sku).copied().unwrap_or(0)
+        };
+        for (part, status) in &self.parts {
+            let is_too_much = match part {
+                None => remaining == 0,
+                Some(part) => {
+                    let of_lines = part.sku.map_or(remaining, left_of);
+                    part.amount > remaining.min(of_lines)
+                }
+            };
+            if *status == 404 || (*status == 422 && !is_too_much) {
+                self.wrong(format!(
+                    "{remaining} remain, {part:?} was refused with {status}"
+                ));
+            }
+        }
+        by_sku
+    }
+
+    fn is_decided(&self) {
+        let program = &self.program;
+        let decided = |decision| {
+            let seen = self.people.seen.borrow();
+            let statuses = seen.decisions.get(&(self.number, decision));
+            statuses.is_some_and(|statuses| statuses.contains(&200))
+        };
+        let status = self.found["status"].as_str().unwrap_or_default();
+        let is_right = match status {
+            "approved" | "reversed" if !program.is_manual => true,
+            _ if !program.is_manual => false,
+            // Whoever gives an order to somebody approves it.
+            "approved" | "reversed" if self.is_given() => true,
+            "approved" => decided("approve") || program.approves_after_a_day && !decided("reject"),
+            "rejected" => decided("reject") && !decided("approve"),
+            "reversed" => decided("approve") || self.remaining == 0,
+            "pending" if decided("reject") => decided("reopen") && !decided("approve"),
+            "pending" => !program.approves_after_a_day && !decided("approve"),
+            _ => false,
+        };
+        if !is_right {
+            self.wrong(format!("{status} after all decisions"));
+        }
+    }
+
+    /// Adds to what is due what this order earned, less what it gave back.
+    fn earns(&self, by_sku: &BTreeMap<&'static str, i64>, due: &mut Due) {
+        let (program, amount, remaining) = (&self.program, self.amount, self.remaining);
+        let credits = self.credits();
+        let total = credits.iter().map(|credit| minor(&credit["amount"])).sum();
+        let may_earn = model::commissions(program, amount);
+        let commission = if may_earn.contains(&total) {
+            total
+        } else {
+            may_earn[0]
+        };
+        let shares = self.shares(commission);
+        for credit in &credits {
+            let affiliate = credit["affiliate"].as_str().unwrap_or_default().to_owned();
+            let share = shares.get(&affiliate).copied().unwrap_or_default();
+            if minor(&credit["amount"]) != share {
+                self.wrong(format!(
+                    "earns {commission}, {affiliate} {share} of it, not {credit}"
+                ));
+            }
+            if self.found["status"] == "approved" || self.found["status"] == "reversed" {
+                let back = if program.has_basket() && remaining > 0 {
+                    model::given_back_of_lines(program, amount, by_sku)
+                } else {
+                    model::given_back(program, share, amount - remaining, amount)
+                };
+                let pocket = (
+                    program.payer.to_owned(),
+                    affiliate,
+                    program.currency.to_owned(),
+                );
+                due.entry(pocket).or_default().0 += share - back;
+            }
+        }
+    }
+
+    /// What each affiliate gets, by the clicks that the explanation says were credited: each of them
+    /// must have been made, by this visitor, and counts once.
+    fn shares(&self, commission: i64) -> BTreeMap<String, i64> {
+        let candidates = self.found["explain"]["candidates"].as_array();
+        let credited: Vec<&Value> = candidates
+            .into_iter()
+            .flatten()
+            .filter(|candidate| candidate["share"].is_string())
+            .collect();
+        let seen = self.people.seen.borrow();
+        let visitor = (self.number, self.people.history.orders[self.number].program);
+        let is_forgotten = seen.unseen.contains(&visitor);
+        let is_by_clicks = !self.is_given() && self.decided_by() != Some("customer");
+        let parts = model::split(commission, credited.len());
+        let mut shares = BTreeMap::new();
+        let mut touches = BTreeSet::new();
+        for (candidate, part) in credited.iter().zip(parts) {
+            let affiliate = candidate["affiliate"].as_str().unwrap_or_default();
+            *shares.entry(affiliate.to_owned()).or_default() += part;
+            let was_made = seen.clicks.values().flatten().any(|click| {
+                click.visitor == self.number
+                    && click.is_human
+                    && affiliate_id(click.affiliate) == affiliate
+            });
+            let is_new = touches.insert(candidate["click"].as_str().unwrap_or_default());
+            if is_by_clicks && !(was_made && (is_new || is_forgotten)) {
+                self.wrong(format!(
+                    "nobody made the credited {candidate}, or it counts twice"
+                ));
+            }
+        }
+        shares
+    }
+}

@@ -1,0 +1,234 @@
+//! What every affiliate is owed and was paid, pocket by pocket: a payer, an affiliate, a currency.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use shared::setup::{Affiliate, AffiliateStatus, Record as _};
+
+use super::{Due, Pocket, get};
+use crate::cast::{PROGRAMS, Terms};
+use crate::history::{DAY, Step};
+use crate::model::{self, Line, Since};
+use crate::people::People;
+use crate::world::{affiliate_id, minor};
+
+pub(super) fn adjusted_once(people: &People, due: &mut Due) {
+    for step in people.history.steps() {
+        let Step::Adjust {
+            id,
+            affiliate,
+            program,
+            amount,
+            ..
+        } = step
+        else {
+            continue;
+        };
+        let seen = people.seen.borrow();
+        let answers = seen.adjustments.get(id).cloned().unwrap_or_default();
+        let created = answers.iter().filter(|answer| answer.status == 201).count();
+        let before = answers.iter().filter(|answer| answer.status == 200).count();
+        if created > 1 || created + before != answers.len() {
+            people.world.wrong(
+                "one adjustment",
+                format!("adjustment {id} was answered {answers:?}"),
+            );
+        }
+        let program = &PROGRAMS[*program];
+        let pocket = (
+            program.payer.to_owned(),
+            affiliate_id(*affiliate),
+            program.currency.to_owned(),
+        );
+        due.entry(pocket).or_default().1 += amount;
+    }
+}
+
+async fn terms_of(people: &People, id: &str) -> Vec<Since> {
+    let versions = people.world.store().versions::<Affiliate>(id).await;
+    let versions = versions.expect("the network is calm");
+    let since = versions.iter().map(|version| {
+        let json = version.record.to_json();
+        let payout = &json["payout"];
+        let currency = if payout["currency"] == "JPY" {
+            "JPY"
+        } else {
+            "EUR"
+        };
+        let schedule = ["daily", "weekly"]
+            .into_iter()
+            .find(|one| payout["schedule"] == *one);
+        let minimum = &payout["minimum"][currency];
+        Since {
+            at: version.since.as_millisecond(),
+            terms: Terms {
+                currency,
+                schedule: schedule.unwrap_or("monthly"),
+                minimum: if minimum.is_null() { 0 } else { minor(minimum) },
+                is_active: version.record.status == AffiliateStatus::Active,
+            },
+        }
+    });
+    since.collect()
+}
+
+pub(super) async fn affiliate_is_paid(people: &People, number: usize, due: &Due, days: (i64, i64)) {
+    let world = &people.world;
+    let id = affiliate_id(number);
+    let terms = terms_of(people, &id).await;
+    let balances = get(people, &format!("affiliates/{id}/balances")).await;
+    let entries = get(people, &format!("affiliates/{id}/entries?limit=200")).await;
+    let payouts = get(people, &format!("payouts?affiliate={id}&limit=200")).await;
+    let list = |of: &Value| of["items"].as_array().cloned().unwrap_or_default();
+
+    let mut pockets: BTreeSet<Pocket> = due
+        .keys()
+        .filter(|pocket| pocket.1 == id)
+        .cloned()
+        .collect();
+    let pocket = |item: &Value| -> Pocket {
+        let text = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
+        (text("payer"), id.clone(), text("currency"))
+    };
+    pockets.extend(list(&balances).iter().map(pocket));
+    pockets.extend(list(&entries).iter().map(pocket));
+    for key in pockets {
+        let of = |items: &Value| -> Vec<Value> {
+            list(items)
+                .into_iter()
+                .filter(|item| pocket(item) == key)
+                .collect()
+        };
+        let (lines, paid) = (of(&entries), of(&payouts));
+        let kinds: BTreeMap<&str, i64> = lines.iter().fold(BTreeMap::new(), |mut kinds, line| {
+            *kinds
+                .entry(line["kind"].as_str().unwrap_or_default())
+                .or_default() += minor(&line["amount"]);
+            kinds
+        });
+        let kind = |name: &str| kinds.get(name).copied().unwrap_or(0);
+        let (earned, adjusted) = due.get(&key).copied().unwrap_or_default();
+        if kind("earned") + kind("reversed") != earned || kind("adjustment") != adjusted {
+            world.wrong(
+                "paid what is due",
+                format!("{key:?}: {kinds:?}, but {earned} and {adjusted} are due"),
+            );
+        }
+
+        let days_of = |line: &Value| day_number(line["day"].as_str().unwrap_or_default());
+        for line in &lines {
+            let too_early =
+                line["kind"] != "reversed" && line["day"].as_str() < line["payable_on"].as_str();
+            if too_early {
+                world.wrong(
+                    "paid what is due",
+                    format!("{key:?}: booked before it is payable: {line}"),
+                );
+            }
+        }
+        let credits: Vec<Line> = lines
+            .iter()
+            .filter(|line| line["kind"] != "paid")
+            .map(|line| Line {
+                day: days_of(line),
+                effect: minor(&line["amount"]),
+            })
+            .collect();
+        let (expected, carry) = model::payouts(&credits, &terms, &key.2, days);
+        let mut found: Vec<(i64, i64)> = paid
+            .iter()
+            .map(|payout| (days_of(payout), minor(&payout["amount"])))
+            .collect();
+        found.sort_unstable();
+        if found != expected {
+            world.wrong(
+                "paid what is due",
+                format!("{key:?} was paid {found:?}, due were {expected:?}"),
+            );
+        }
+        let balance = of(&balances);
+        balance_holds(people, &key, balance.first(), carry, &paid, &kinds);
+    }
+}
+
+fn balance_holds(
+    people: &People,
+    key: &Pocket,
+    balance: Option<&Value>,
+    carry: i64,
+    paid: &[Value],
+    kinds: &BTreeMap<&str, i64>,
+) {
+    let world = &people.world;
+    let Some(balance) = balance else {
+        if !kinds.is_empty() {
+            world.wrong("balance", format!("{key:?} has lines and no balance"));
+        }
+        return;
+    };
+    let of = |name: &str| minor(&balance[name]);
+    let left = of("on_hold") + of("payable") + of("in_payout") + of("paid");
+    let right = of("earned") - of("reversed") + of("adjustments") - of("withheld");
+    if left != right {
+        world.wrong(
+            "balance",
+            format!("{key:?}: the balance is {left} and {right}: {balance}"),
+        );
+    }
+    if of("on_hold") != 0 || of("payable") != carry {
+        world.wrong(
+            "balance",
+            format!("{key:?}: {carry} are carried: {balance}"),
+        );
+    }
+    let sum = |states: &[&str]| -> i64 {
+        let of_state =
+            |payout: &&Value| states.contains(&payout["status"].as_str().unwrap_or_default());
+        paid.iter()
+            .filter(of_state)
+            .map(|payout| minor(&payout["amount"]))
+            .sum()
+    };
+    if of("paid") != sum(&["sent", "settled"])
+        || of("in_payout") != sum(&["created", "approved", "unknown"])
+    {
+        world.wrong("balance", format!("{key:?}: payouts {paid:?}: {balance}"));
+    }
+}
+
+/// Days since 1970.
+fn day_number(text: &str) -> i64 {
+    let day: jiff::civil::Date = text.parse().unwrap_or_default();
+    shared::period::start_of(day)
+        .as_millisecond()
+        .div_euclid(DAY)
+}
+
+/// A payout's state says what the bank knows, and the bank paid each once at most.
+pub(super) async fn bank_paid_once(people: &People) {
+    let world = &people.world;
+    let payments = people.seen.borrow().bank.clone();
+    for payer in ["house", "agency"] {
+        let payouts = get(people, &format!("payouts?payer={payer}&limit=200")).await;
+        for payout in payouts["items"].as_array().cloned().unwrap_or_default() {
+            let id = payout["id"].as_str().unwrap_or_default();
+            let payment = payments.get(id);
+            let (times, came_back) =
+                payment.map_or((0, false), |payment| (payment.times, payment.came_back));
+            let is_right = match payout["status"].as_str().unwrap_or_default() {
+                "sent" | "settled" => times == 1 && !came_back,
+                "returned" => times == 1 && came_back,
+                _ => times == 0,
+            };
+            if !is_right
+                || payment.is_some_and(|payment| payment.amount != minor(&payout["amount"]))
+            {
+                world.wrong("bank", format!("the bank made {payment:?} of {payout}"));
+            }
+            let is_cancelled = people.seen.borrow().cancelled.iter().any(|one| one == id);
+            if is_cancelled && payout["status"] != "cancelled" {
+                world.wrong("bank", format!("a cancelled payout went on: {payout}"));
+            }
+        }
+    }
+}
