@@ -88,7 +88,7 @@ impl Store {
     /// lost answer say nothing; a condition that failed says it all.
     pub(super) async fn transact(&self, writes: &[Write]) -> Result<Outcome, StoreError> {
         let items: Vec<TransactWriteItem> = writes.iter().map(member).collect();
-        let token = format!("{:032x}", u128::from_be_bytes(random()));
+        let token = format!("{:032x}", u128::from_be_bytes(crate::app::random()));
         let mut last = None;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
@@ -251,15 +251,6 @@ fn names(expressions: &[&String]) -> Option<HashMap<String, String>> {
         .filter_map(|word| Some((word.to_owned(), word.strip_prefix('#')?.to_owned())))
         .collect();
     (!names.is_empty()).then_some(names)
-}
-
-fn random() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    // Without randomness from the system a token would repeat; nothing else hangs on it.
-    if getrandom::fill(&mut bytes).is_err() {
-        bytes = [0x5a; 16];
-    }
-    bytes
 }
 
 /// Waits anything up to the attempt's bound, so that those who collided do not meet again.

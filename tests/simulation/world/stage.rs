@@ -44,6 +44,8 @@ impl Stages {
         if let Some(stage) = self.made().get(&at) {
             return Arc::clone(stage);
         }
+        // The same in every process: each world's chance begins anew after it.
+        fastrand::seed(at.unsigned_abs());
         let table = Embedded::in_memory();
         tables::create(&table.client("setup"), &tables::names())
             .await
