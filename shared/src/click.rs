@@ -33,8 +33,7 @@ const VIEW: u8 = 0b0000_0100;
 const TEST: u8 = 0b0000_1000;
 const CONSENT_DENIED: u8 = 0b0001_0000;
 const PROGRAM_PAUSED: u8 = 0b0010_0000;
-/// All of them; the highest two are not given out yet.
-const KNOWN_FLAGS: u8 = 0b0011_1111;
+const KNOWN_FLAGS: u8 = CLASS_MASK | VIEW | TEST | CONSENT_DENIED | PROGRAM_PAUSED;
 
 /// A link as an id names it: the first bytes of its slug's digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

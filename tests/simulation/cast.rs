@@ -51,11 +51,9 @@ pub enum Commission {
     Lines { shoes: i64, rest: i64 },
 }
 
-/// A line's sku, and what it comes to.
-pub type Line = (&'static str, i64);
-
-/// What is in the basket of an order of so much: two of its lines are of one sku.
-pub fn basket(amount: i64) -> [Line; 3] {
+/// What is in the basket of an order of so much, each line's sku and what it comes to: two of them
+/// are of one sku.
+pub fn basket(amount: i64) -> [(&'static str, i64); 3] {
     let (first, book) = (amount / 2, amount / 3);
     [(SHOE, first), ("book", book), (SHOE, amount - first - book)]
 }

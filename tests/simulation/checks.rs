@@ -170,11 +170,11 @@ async fn runs_say_the_same(people: &People) {
     }
 }
 
-/// Whoever was forgotten is so in the end, whatever was on its way then: no order's trail names a
-/// click of theirs, and no later order finds one.
+/// Whoever was forgotten is so in the end, whatever was on its way then: asked for each of their
+/// clicks once more, their order's trail names none of them.
 async fn forgotten_for_good(people: &People) {
-    let unseen = people.seen.borrow().unseen.clone();
-    for (visitor, program) in unseen {
+    let forgotten_visitors = people.seen.borrow().forgotten_visitors.clone();
+    for (visitor, program) in forgotten_visitors {
         let is_theirs = |click: &&Click| (click.visitor, click.program) == (visitor, program);
         let theirs: Vec<Click> = {
             let seen = people.seen.borrow();

@@ -66,7 +66,7 @@ pub struct Seen {
     /// Customers of merchants who were forgotten.
     pub forgotten: BTreeSet<(usize, usize)>,
     /// Visitors of programs who were forgotten.
-    pub unseen: BTreeSet<(usize, usize)>,
+    pub forgotten_visitors: BTreeSet<(usize, usize)>,
     /// What a run of a day said, each time.
     pub runs: Vec<Value>,
     pub bank: BTreeMap<String, Payment>,
@@ -477,7 +477,7 @@ impl People {
         };
         // From the first try on, as with customers.
         let who = (click.visitor, click.program);
-        self.seen.borrow_mut().unseen.insert(who);
+        self.seen.borrow_mut().forgotten_visitors.insert(who);
         self.erase_click(&click).await;
     }
 

@@ -324,8 +324,8 @@ impl Embedded {
         }
         self.record_kept().calls.extend(call);
         // The SDK writes the same question with its members in any order.
-        let question = if lags { tree(&asked.body) } else { Value::Null }.to_string();
-        if let (true, Some(answer)) = (lags, &applied) {
+        let question = lags.then(|| tree(&asked.body).to_string());
+        if let (Some(question), Some(answer)) = (&question, &applied) {
             self.said().insert(question.clone(), answer.body.clone());
         }
 
@@ -337,10 +337,8 @@ impl Embedded {
             (Reply::Never, _) => return std::future::pending().await,
             (Reply::Stale, _) => Answer {
                 status: 200,
-                body: self
-                    .said()
-                    .get(&question)
-                    .cloned()
+                body: question
+                    .and_then(|question| self.said().get(&question).cloned())
                     .unwrap_or_else(|| nothing(operation)),
             },
             (Reply::Refused(answer), _) | (Reply::Engine, Some(answer)) => answer,

@@ -358,7 +358,7 @@ impl Order<'_> {
             .collect();
         let seen = self.people.seen.borrow();
         let visitor = (self.number, self.people.history.orders[self.number].program);
-        let is_forgotten = seen.unseen.contains(&visitor);
+        let is_forgotten = seen.forgotten_visitors.contains(&visitor);
         let is_by_clicks = !self.is_given() && self.decided_by() != Some("customer");
         let parts = model::split(commission, credited.len());
         let mut shares = BTreeMap::new();

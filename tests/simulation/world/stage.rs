@@ -18,7 +18,7 @@ use crate::cast::{AFFILIATES, BOUNDED, Commission, Model, PROGRAMS, Program, SHO
 /// What every affiliate has before a history gives it its own.
 const STAGE_TERMS: Terms = TERMS[0];
 
-/// Tables, keys, two merchants with two payers, four programs and four affiliates, each with a
+/// Tables, keys, two merchants with two payers, five programs and four affiliates, each with a
 /// link for every program: made once for each first day, and copied for every world after that.
 pub struct Stages {
     folder: TempDir,
