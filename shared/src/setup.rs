@@ -45,6 +45,9 @@ pub trait Record: Sized + Clone {
     const KIND: &'static str;
     /// The members that no change may touch.
     const FIXED: &'static [&'static str] = &["id"];
+    /// Whether a day's run reads what was in force at the day's end: a change is then made before the
+    /// day's gates close, or not on that day.
+    const IS_READ_BY_RUNS: bool = false;
 
     /// What it is stored under, unique within its kind.
     fn id(&self) -> String;

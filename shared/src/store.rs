@@ -33,6 +33,7 @@ use std::sync::{Arc, Mutex};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::civil::Date;
 
 use crate::ledger::Pocket;
 use programs::KnownPrograms;
@@ -74,6 +75,10 @@ pub enum StoreError {
     /// Others kept changing the same items.
     #[error("the same items were changed by others again and again")]
     Contended,
+    /// What was to be in force from that day on was not changed: the run of the day reads what was in
+    /// force at its end, and may have read it.
+    #[error("the run of {0} has begun: what is changed now is in force from the next day on")]
+    RunBegun(Date),
 }
 
 impl<E, R> From<SdkError<E, R>> for StoreError

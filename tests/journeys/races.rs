@@ -10,6 +10,7 @@ use clickledger::embedded::{Cut, Fault, Faults};
 use jiff::civil::{Date, date};
 use serde_json::{Value, json};
 use shared::ids::{AffiliateId, PayerId};
+use shared::lambda::Schedule;
 use shared::ledger::Pocket;
 use shared::money::Currency;
 use tests::{Answer, World};
@@ -81,13 +82,17 @@ async fn with_affiliate(world: &World, name: &str, payout: Value) {
     }
 }
 
-/// What the ledger's own lines of an affiliate come to, and how many orders they are of.
-async fn ledger(world: &World, affiliate: &str) -> (i64, usize) {
-    let pocket = Pocket {
+fn pocket(affiliate: &str) -> Pocket {
+    Pocket {
         payer: PayerId::house(),
         affiliate: AffiliateId::parse(affiliate).unwrap(),
         currency: Currency::parse("EUR").unwrap(),
-    };
+    }
+}
+
+/// What the ledger's own lines of an affiliate come to, and how many orders they are of.
+async fn ledger(world: &World, affiliate: &str) -> (i64, usize) {
+    let pocket = pocket(affiliate);
     let lines = world.stack.app.store.entries(&pocket, 1, ..).await.unwrap();
     let earned = lines.iter().filter(|line| line.is_conversion());
     let sources: Vec<&str> = earned.map(|line| line.source.as_str()).collect();
@@ -447,6 +452,8 @@ async fn go_on<F: Future>(mut task: std::pin::Pin<&mut F>, steps: usize) -> Opti
         if let Poll::Ready(output) = step {
             return Some(output);
         }
+        // What it waits for wakes it only when others have their turn.
+        tokio::task::yield_now().await;
     }
     None
 }
@@ -539,6 +546,93 @@ async fn a_retry_over_midnight_is_booked_once_and_paid() {
     assert_eq!(lines, orders);
     let earned = 100 * i64::try_from(orders).unwrap();
     check_nothing_is_stranded(&world, &BTreeMap::from([("anna", earned)])).await;
+}
+
+/// An affiliate's details stop at their n-th step, late in the evening, and go on when the day's run is
+/// done: that run paid by them, or they are made again and the next one does.
+#[tokio::test]
+async fn details_that_are_overtaken_by_their_days_run_set_free_what_it_carried() {
+    let mut refused = 0;
+    for steps in 0.. {
+        let world = World::with_shop(START).await;
+        let none = json!({"payout": null});
+        assert_eq!(world.patch("affiliates/anna", 1, none).await.status, 200);
+        let click_id = world.click("anna-shoes").await;
+        let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "10"});
+        post_until_known(&world, &sale).await;
+
+        move_clock(&world, "2026-07-01T23:59:59Z");
+        let daily = json!({"currency": "EUR", "method": "manual", "schedule": "daily"});
+        let details = json!({ "payout": daily });
+        let mut patch = pin!(world.patch("affiliates/anna", 2, details.clone()));
+        let early = go_on(patch.as_mut(), steps).await;
+        let was_done = early.is_some();
+        let next = close(&world, date(2026, 7, 1)).await;
+        let made = match early {
+            Some(answer) => answer,
+            None => patch.await,
+        };
+        if made.status == 503 {
+            refused += 1;
+            let again = world.patch("affiliates/anna", 2, details).await;
+            assert_eq!(again.status, 200, "{again:?}");
+        } else {
+            assert_eq!(made.status, 200, "{made:?}");
+        }
+        close(&world, next).await;
+        let balance = world.balance("anna").await;
+        assert_eq!(
+            balance["in_payout"], "1.00",
+            "after {steps} steps: {balance}"
+        );
+        if was_done {
+            break;
+        }
+    }
+    assert!(refused > 0);
+}
+
+/// The reconciliation finds that an account agrees again and stops at its n-th step, late in the
+/// evening; when it goes on the day's run has left the account alone, or has paid it.
+#[tokio::test]
+async fn an_account_that_agrees_again_while_its_days_run_is_made_is_paid_by_a_later_one() {
+    // Every call to the table takes two steps or more.
+    for steps in (0..).step_by(2) {
+        let world = World::with_shop(START).await;
+        let click_id = world.click("anna-shoes").await;
+        let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "10"});
+        post_until_known(&world, &sale).await;
+        let schedule = Schedule {
+            day: None,
+            scheduled_time: "2026-07-01T23:59:59Z".parse().unwrap(),
+        };
+        let reconcile = || report::scheduled(&world.stack.app, &schedule);
+        let bucket = format!("B#2026-07-01#{:02}", pocket("anna").shard());
+        let lane = "house#anna#EUR#00";
+        world.tamper(&bucket, lane, "earned", 1).await;
+        assert_eq!(reconcile().await.unwrap()["marked"], 1);
+        world.tamper(&bucket, lane, "earned", -1).await;
+
+        move_clock(&world, "2026-07-01T23:59:59Z");
+        let mut agrees = pin!(reconcile());
+        let early = go_on(agrees.as_mut(), steps).await;
+        let was_done = early.is_some();
+        let next = close(&world, date(2026, 7, 1)).await;
+        let made = match early {
+            Some(made) => made,
+            None => agrees.await,
+        };
+        assert_eq!(made.unwrap()["marked"], 0, "after {steps} steps");
+        close(&world, next).await;
+        let balance = world.balance("anna").await;
+        assert_eq!(
+            balance["in_payout"], "1.00",
+            "after {steps} steps: {balance}"
+        );
+        if was_done {
+            break;
+        }
+    }
 }
 
 /// One clerk's run is overtaken by another's, and that one dies on its way, a little later each

@@ -82,6 +82,7 @@ impl Affiliate {
 
 impl Record for Affiliate {
     const KIND: &'static str = "affiliate";
+    const IS_READ_BY_RUNS: bool = true;
 
     fn id(&self) -> String {
         self.id.to_string()

@@ -325,20 +325,25 @@ impl Store {
         }
         let sums = Sums::of(leg.kind, leg.effect.minor());
         writes.push(Write::Add {
-            table: table.clone(),
+            table,
             row: bucket_row(aim.day, &leg.pocket, leg.lane, sums, 1)
                 .number("conversions", conversions),
         });
-        let key = gate_key(aim.day, leg.pocket.shard());
-        let gate = *gates.entry(key.clone()).or_insert_with(|| {
-            writes.push(Write::Check {
-                table,
-                key,
-                condition: "attribute_not_exists(pk)".to_owned(),
-                values: Vec::new(),
-            });
+        let shard = leg.pocket.shard();
+        let gate = *gates.entry(gate_key(aim.day, shard)).or_insert_with(|| {
+            writes.push(self.gate_is_open(aim.day, shard));
             writes.len() - 1
         });
         (bucket, Some(gate))
+    }
+
+    /// No run of the day has begun. All gates of a day close at once, so any of them says it.
+    pub(super) fn gate_is_open(&self, day: Date, shard: u8) -> Write {
+        Write::Check {
+            table: self.core(),
+            key: gate_key(day, shard),
+            condition: "attribute_not_exists(pk)".to_owned(),
+            values: Vec::new(),
+        }
     }
 }

@@ -4,11 +4,13 @@ use jiff::Timestamp;
 
 use super::months::{NAMED, name_values};
 use super::runs::account_key;
-use super::transaction::{Write, text};
+use super::transaction::{Outcome, Write, text};
 use super::{Store, StoreError};
 use crate::ledger::Pocket;
-use crate::period::day_of;
+use crate::period::{day_of, days_after};
 
+/// How many days' runs may have begun before a mark is taken away.
+const RUNS_MOST: u32 = 4;
 /// Since when, on the account's own item: a settle that pays is conditioned on its absence.
 pub(super) const MARK: &str = "differs_since";
 
@@ -31,20 +33,30 @@ impl Store {
         Ok(())
     }
 
-    /// Lets an account be paid again. Today's run looks at it first: it may have no other reason to.
+    /// Lets an account be paid again. A run that has not begun yet looks at it, today's at first: it may
+    /// have no other reason to.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn unmark(&self, pocket: &Pocket, now: Timestamp) -> Result<(), StoreError> {
-        self.wake(pocket, day_of(now)).await?;
-        let unmark = Write::Change {
-            table: self.core(),
-            key: account_key(pocket),
-            set: format!("REMOVE {MARK}"),
-            condition: format!("attribute_exists({MARK})"),
-            values: Vec::new(),
-        };
-        self.transact(&[unmark]).await?;
-        Ok(())
+        let mut day = day_of(now);
+        for _ in 0..RUNS_MOST {
+            self.wake(pocket, day).await?;
+            let unmark = Write::Change {
+                table: self.core(),
+                key: account_key(pocket),
+                set: format!("REMOVE {MARK}"),
+                condition: format!("attribute_exists({MARK})"),
+                values: Vec::new(),
+            };
+            let writes = [unmark, self.gate_is_open(day, pocket.shard())];
+            match self.transact(&writes).await? {
+                Outcome::Failed(reasons) if reasons.get(1).is_some_and(Option::is_some) => {
+                    day = days_after(day, 1);
+                }
+                Outcome::Done | Outcome::Failed(_) => return Ok(()),
+            }
+        }
+        Err(StoreError::RunBegun(day))
     }
 }

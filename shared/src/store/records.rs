@@ -9,6 +9,8 @@ use super::schema::escaped;
 use super::transaction::{Outcome, Write, number, text};
 use super::{Damaged, Key, Row, Store, StoreError};
 use crate::http_types::{Cursor, Page};
+use crate::ledger::{SHARDS, lane_of};
+use crate::period::day_of;
 use crate::rights::Caller;
 use crate::rights::Role;
 use crate::setup::{Affiliate, Merchant, Record};
@@ -26,6 +28,13 @@ pub struct Versioned<R> {
 }
 
 impl<R> Versioned<R> {
+    /// From when on a change that is made now is in force: versions follow each other, whatever the
+    /// clocks of those who make them say.
+    #[must_use]
+    pub fn next_since(&self, now: Timestamp) -> Timestamp {
+        now.max(self.since)
+    }
+
     /// Another thing in the same place.
     pub(super) fn with<T>(self, record: T) -> Versioned<T> {
         Versioned {
@@ -103,7 +112,7 @@ pub(super) fn version_key<R: Record>(id: &str, version: u64) -> Key {
 }
 
 pub(super) fn audit_row(audit: &Audit, now: Timestamp, about: &Key, version: u64) -> Row {
-    let day = crate::period::day_of(now);
+    let day = day_of(now);
     let about = format!("{}#{version}", about.pk);
     let key = Key::new(
         format!("AUDIT#{day}"),
@@ -318,7 +327,8 @@ impl Store {
     /// Puts a changed record in force from `now` on, if the version in force is `seen`.
     ///
     /// # Errors
-    /// [`StoreError`]
+    /// [`StoreError::RunBegun`] for a record that runs read, where that of the day has begun: nothing
+    /// is changed. Others as usual.
     pub async fn replace<R: Record>(
         &self,
         seen: &Versioned<R>,
@@ -330,7 +340,7 @@ impl Store {
             record: record.clone(),
             version: seen.version + 1,
             made_at: seen.made_at,
-            since: now.max(seen.since),
+            since: seen.next_since(now),
         };
         let table = self.core();
         let seen_version = i64::try_from(seen.version).unwrap_or(i64::MAX);
@@ -349,7 +359,7 @@ impl Store {
             set.push_str(", affiliate_pk = :list");
             values.push((":list".into(), text(owner_list::<R>(&owner))));
         }
-        let writes = [
+        let mut writes = vec![
             Write::Change {
                 table: table.clone(),
                 key: key.clone(),
@@ -366,15 +376,23 @@ impl Store {
                 row: audit_row(audit, now, &key, next.version),
             },
         ];
+        let day = day_of(next.since);
+        let gate = writes.len();
+        if R::IS_READ_BY_RUNS {
+            writes.push(self.gate_is_open(day, lane_of(&record.id(), SHARDS)));
+        }
         match self.transact(&writes).await? {
             Outcome::Done => Ok(Replaced::Done(next)),
             // Our own write may have landed with its answer lost and its token forgotten.
-            Outcome::Failed(_) => match self.record::<R>(&record.id()).await? {
+            Outcome::Failed(reasons) => match self.record::<R>(&record.id()).await? {
                 Some(now_in_force)
                     if now_in_force.version == next.version
                         && now_in_force.record.to_json() == next.record.to_json() =>
                 {
                     Ok(Replaced::Done(next))
+                }
+                _ if reasons.get(gate).is_some_and(Option::is_some) => {
+                    Err(StoreError::RunBegun(day))
                 }
                 _ => Ok(Replaced::Moved),
             },

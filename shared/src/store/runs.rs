@@ -368,12 +368,7 @@ impl Store {
                     table: self.core(),
                     row: bucket_row(wake_on, pocket, 0, Sums::default(), 0),
                 });
-                writes.push(Write::Check {
-                    table: self.core(),
-                    key: gate_key(wake_on, pocket.shard()),
-                    condition: "attribute_not_exists(pk)".to_owned(),
-                    values: Vec::new(),
-                });
+                writes.push(self.gate_is_open(wake_on, pocket.shard()));
             }
         }
         writes
@@ -458,8 +453,8 @@ impl Store {
     }
 
     /// Makes sure that an account is looked at by the run of `day`, or of the next open day.
-    /// To be called before the change that makes it worth a look: the run of a day reads what
-    /// was in force at the day's end.
+    /// To be called before the change that makes it worth a look, which then asks that the day's gate
+    /// is still open: the run of a day looks once, at what was in force at the day's end.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -471,12 +466,7 @@ impl Store {
                     table: self.core(),
                     row: bucket_row(day, pocket, 0, Sums::default(), 0),
                 },
-                Write::Check {
-                    table: self.core(),
-                    key: gate_key(day, pocket.shard()),
-                    condition: "attribute_not_exists(pk)".to_owned(),
-                    values: Vec::new(),
-                },
+                self.gate_is_open(day, pocket.shard()),
             ];
             let Sent::Failed(reasons) = self.transact(&writes).await? else {
                 return Ok(());
