@@ -460,8 +460,9 @@ impl History {
                 };
                 self.push(moment, step);
             }
-            // A change is in force at a day's end for sure if it is made far from it.
-            if (6 * HOUR..20 * HOUR).contains(&(at % DAY)) && rng.u8(0..3) == 0 {
+            // Most change what is in force at a day's end just before it.
+            let is_late = at % DAY > DAY - 90_000;
+            if is_late || rng.u8(0..3) == 0 {
                 let step = Step::Terms {
                     affiliate: rng.usize(0..AFFILIATES),
                     terms: rng.usize(0..TERMS.len()),

@@ -49,9 +49,6 @@ struct Options {
     /// Plant bugs, one after the other, and see each noticed
     #[arg(long)]
     plants: bool,
-    /// Also the bugs that take thousands of worlds to be met
-    #[arg(long, requires = "plants")]
-    rare: bool,
     /// One bug only
     #[arg(long, value_name = "NAME", requires = "plants")]
     plant: Option<String>,
@@ -322,12 +319,7 @@ fn plants(options: &Options) -> bool {
     let mut all_noticed = true;
     for (plant, what) in Plant::ALL {
         let name = format!("{plant:?}");
-        let is_left_out = match &options.plant {
-            Some(only) => *only != name,
-            None => plant.is_rare() && !options.rare,
-        };
-        if is_left_out {
-            println!("{name:<24} left out: {what}");
+        if options.plant.as_ref().is_some_and(|only| *only != name) {
             continue;
         }
         let (mut lived, mut noticed) = (0, None);

@@ -24,6 +24,7 @@ pub enum Plant {
     DaysOutOfOrder,
     NoWakeUp,
     WakesSettledOnly,
+    ChangeAfterRun,
     BareAdd,
     TokenOnly,
     ListedOnce,
@@ -55,7 +56,7 @@ pub enum Plant {
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 35] = [
+    pub const ALL: [(Self, &'static str); 36] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -80,6 +81,10 @@ impl Plant {
         (
             Self::WakesSettledOnly,
             "a change of terms wakes only what a run has seen already",
+        ),
+        (
+            Self::ChangeAfterRun,
+            "a change of terms does not ask whether its day's run has begun",
         ),
         (
             Self::BareAdd,
@@ -185,11 +190,6 @@ impl Plant {
             "people may give an order to somebody that others have by now",
         ),
     ];
-
-    /// Whether it takes thousands of worlds to meet the hour in which it matters.
-    pub fn is_rare(self) -> bool {
-        self == Self::WakesSettledOnly
-    }
 
     /// Stands between functions and table from here on.
     pub fn put_into(plant: Option<Self>, table: &Embedded, today: Arc<AtomicI64>, seed: u64) {
@@ -321,6 +321,9 @@ impl Between {
             }
         }
         let is_alone = list.len() == 1;
+        let is_of_affiliate = list
+            .iter()
+            .any(|member| pk(inner(member)).starts_with("affiliate#"));
         for member in list.iter_mut() {
             let kind = kind(member).to_owned();
             let at = inner(member);
@@ -328,6 +331,7 @@ impl Between {
             let is_add =
                 kind == "Update" && pk.starts_with("B#") && expression(at).starts_with("ADD");
             let is_drain = expression(at).contains(":drained");
+            let is_gate = kind == "ConditionCheck" && sk == "!GATE";
             let is_close = kind == "Update"
                 && pk.starts_with("B#")
                 && expression(at).contains(":closed, epoch");
@@ -336,7 +340,8 @@ impl Between {
             let to = inner_mut(member);
             match plant {
                 Plant::BucketWithoutCondition if is_add => always(to),
-                Plant::GateUnchecked if kind == "ConditionCheck" && sk == "!GATE" => always(to),
+                Plant::GateUnchecked if is_gate && !is_of_affiliate => always(to),
+                Plant::ChangeAfterRun if is_gate && is_of_affiliate => always(to),
                 Plant::ReadBeforeClose if is_close => {
                     self.epochs
                         .insert((pk, sk), to["ExpressionAttributeValues"][":epoch"].clone());
