@@ -50,8 +50,8 @@ struct Options {
     #[arg(long)]
     plants: bool,
     /// One bug only
-    #[arg(long, value_name = "NAME", requires = "plants")]
-    plant: Option<String>,
+    #[arg(long, value_name = "NAME", requires = "plants", value_parser = plant_called)]
+    plant: Option<Plant>,
     /// What `cargo test NAME` asks for: run only if it is in the name of this test
     #[arg(hide = true)]
     filters: Vec<String>,
@@ -313,13 +313,22 @@ fn is_the_same_again(seed: u64, first: &Met, stages: &Stages) -> bool {
     is_same
 }
 
+fn plant_called(name: &str) -> Result<Plant, String> {
+    let all = Plant::ALL.iter().map(|(plant, _)| *plant);
+    let found = all.clone().find(|plant| format!("{plant:?}") == name);
+    found.ok_or_else(|| {
+        let names: Vec<String> = all.map(|plant| format!("{plant:?}")).collect();
+        format!("there is none of that name, but {}", names.join(", "))
+    })
+}
+
 /// Each bug is to be noticed; in the same worlds without it nothing is wrong, or `worlds` says so.
 fn plants(options: &Options) -> bool {
     let stages = Stages::none();
     let mut all_noticed = true;
     for (plant, what) in Plant::ALL {
         let name = format!("{plant:?}");
-        if options.plant.as_ref().is_some_and(|only| *only != name) {
+        if options.plant.is_some_and(|only| only != plant) {
             continue;
         }
         let (mut lived, mut noticed) = (0, None);

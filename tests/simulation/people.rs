@@ -53,6 +53,9 @@ pub struct Payment {
 #[derive(Debug, Default)]
 pub struct Seen {
     pub clicks: BTreeMap<usize, Option<Click>>,
+    /// Visits whose answer nobody heard, without an id: they may be recorded, and a link that takes so
+    /// many clicks may take no other one then.
+    pub unheard: Vec<Click>,
     pub posts: BTreeMap<usize, Vec<Posted>>,
     /// By order and decision: the answers' statuses.
     pub decisions: BTreeMap<(usize, &'static str), Vec<u16>>,
@@ -79,6 +82,13 @@ pub struct People {
     pub world: Rc<World>,
     pub history: History,
     pub seen: RefCell<Seen>,
+}
+
+impl Seen {
+    /// All that got an id, or may have got one that nobody heard.
+    pub fn visits(&self) -> impl Iterator<Item = &Click> {
+        self.clicks.values().flatten().chain(&self.unheard)
+    }
 }
 
 impl People {
@@ -170,12 +180,21 @@ impl People {
         let agent = if is_human { BROWSER } else { ROBOT };
         let browser = json!([agent, cookie(visitor)]);
         for _ in 0..LOOKS {
+            let at = self.world.millis();
             let visited = self
                 .world
                 .call(Function::Redirect, Method::GET, &path, "", &browser)
                 .await;
             let Some(response) = visited else {
                 self.world.count(Trouble::Resent);
+                self.seen.borrow_mut().unheard.push(Click {
+                    id: String::new(),
+                    visitor,
+                    program,
+                    affiliate,
+                    is_human,
+                    at,
+                });
                 continue;
             };
             let found = match response.status.as_u16() {

@@ -227,8 +227,7 @@ impl Order<'_> {
     fn journey(&self, at: i64) -> Vec<Click> {
         let seen = self.people.seen.borrow();
         let ages = -UNHEARD..=self.program.window_ms;
-        let clicks = seen.clicks.values().flatten();
-        clicks
+        seen.visits()
             .filter(|click| click.visitor == self.number)
             .filter(|click| PROGRAMS[click.program].id == self.program.id)
             .filter(|click| click.is_human && ages.contains(&(at - click.at)))
@@ -366,7 +365,7 @@ impl Order<'_> {
         for (candidate, part) in credited.iter().zip(parts) {
             let affiliate = candidate["affiliate"].as_str().unwrap_or_default();
             *shares.entry(affiliate.to_owned()).or_default() += part;
-            let was_made = seen.clicks.values().flatten().any(|click| {
+            let was_made = seen.visits().any(|click| {
                 click.visitor == self.number
                     && click.is_human
                     && affiliate_id(click.affiliate) == affiliate
