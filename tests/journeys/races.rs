@@ -548,6 +548,23 @@ async fn a_retry_over_midnight_is_booked_once_and_paid() {
     check_nothing_is_stranded(&world, &BTreeMap::from([("anna", earned)])).await;
 }
 
+/// Goes on with a task for so many steps, makes the run of the world's first day, and lets the task end:
+/// what came of it, whether that was before the run, and the day that begins.
+async fn overtaken<F: Future>(
+    world: &World,
+    mut task: std::pin::Pin<&mut F>,
+    steps: usize,
+) -> (F::Output, bool, Date) {
+    let early = go_on(task.as_mut(), steps).await;
+    let was_done = early.is_some();
+    let next = close(world, date(2026, 7, 1)).await;
+    let output = match early {
+        Some(output) => output,
+        None => task.await,
+    };
+    (output, was_done, next)
+}
+
 /// An affiliate's details stop at their n-th step, late in the evening, and go on when the day's run is
 /// done: that run paid by them, or they are made again and the next one does.
 #[tokio::test]
@@ -565,13 +582,7 @@ async fn details_that_are_overtaken_by_their_days_run_set_free_what_it_carried()
         let daily = json!({"currency": "EUR", "method": "manual", "schedule": "daily"});
         let details = json!({ "payout": daily });
         let mut patch = pin!(world.patch("affiliates/anna", 2, details.clone()));
-        let early = go_on(patch.as_mut(), steps).await;
-        let was_done = early.is_some();
-        let next = close(&world, date(2026, 7, 1)).await;
-        let made = match early {
-            Some(answer) => answer,
-            None => patch.await,
-        };
+        let (made, was_done, next) = overtaken(&world, patch.as_mut(), steps).await;
         if made.status == 503 {
             refused += 1;
             let again = world.patch("affiliates/anna", 2, details).await;
@@ -615,13 +626,7 @@ async fn an_account_that_agrees_again_while_its_days_run_is_made_is_paid_by_a_la
 
         move_clock(&world, "2026-07-01T23:59:59Z");
         let mut agrees = pin!(reconcile());
-        let early = go_on(agrees.as_mut(), steps).await;
-        let was_done = early.is_some();
-        let next = close(&world, date(2026, 7, 1)).await;
-        let made = match early {
-            Some(made) => made,
-            None => agrees.await,
-        };
+        let (made, was_done, next) = overtaken(&world, agrees.as_mut(), steps).await;
         assert_eq!(made.unwrap()["marked"], 0, "after {steps} steps");
         close(&world, next).await;
         let balance = world.balance("anna").await;
