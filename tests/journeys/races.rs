@@ -548,6 +548,15 @@ async fn a_retry_over_midnight_is_booked_once_and_paid() {
     check_nothing_is_stranded(&world, &BTreeMap::from([("anna", earned)])).await;
 }
 
+/// A shop whose affiliate has earned 1.00 on the first day.
+async fn with_a_sale() -> World {
+    let world = World::with_shop(START).await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "10"});
+    post_until_known(&world, &sale).await;
+    world
+}
+
 /// Goes on with a task for so many steps, makes the run of the world's first day, and lets the task end:
 /// what came of it, whether that was before the run, and the day that begins.
 async fn overtaken<F: Future>(
@@ -571,12 +580,9 @@ async fn overtaken<F: Future>(
 async fn details_that_are_overtaken_by_their_days_run_set_free_what_it_carried() {
     let mut refused = 0;
     for steps in 0.. {
-        let world = World::with_shop(START).await;
+        let world = with_a_sale().await;
         let none = json!({"payout": null});
         assert_eq!(world.patch("affiliates/anna", 1, none).await.status, 200);
-        let click_id = world.click("anna-shoes").await;
-        let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "10"});
-        post_until_known(&world, &sale).await;
 
         move_clock(&world, "2026-07-01T23:59:59Z");
         let daily = json!({"currency": "EUR", "method": "manual", "schedule": "daily"});
@@ -609,10 +615,7 @@ async fn details_that_are_overtaken_by_their_days_run_set_free_what_it_carried()
 async fn an_account_that_agrees_again_while_its_days_run_is_made_is_paid_by_a_later_one() {
     // Every call to the table takes two steps or more.
     for steps in (0..).step_by(2) {
-        let world = World::with_shop(START).await;
-        let click_id = world.click("anna-shoes").await;
-        let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "10"});
-        post_until_known(&world, &sale).await;
+        let world = with_a_sale().await;
         let schedule = Schedule {
             day: None,
             scheduled_time: "2026-07-01T23:59:59Z".parse().unwrap(),
