@@ -609,6 +609,49 @@ async fn details_that_are_overtaken_by_their_days_run_set_free_what_it_carried()
     assert!(refused > 0);
 }
 
+/// An affiliate's first money with a payer arrives late in the evening and is booked after midnight,
+/// while new details stop at their n-th step: the run of the day that is over holds it, and the next
+/// one pays it, though the details did not know of it.
+#[tokio::test]
+async fn details_that_are_given_while_first_money_is_booked_set_it_free() {
+    for steps in 0.. {
+        let world = World::with_shop(START).await;
+        let none = json!({"payout": null});
+        assert_eq!(world.patch("affiliates/anna", 1, none).await.status, 200);
+        let click_id = world.click("anna-shoes").await;
+
+        move_clock(&world, "2026-07-01T23:59:59Z");
+        let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "10"});
+        let mut post = pin!(world.postback(sale));
+        assert!(go_on(post.as_mut(), 1).await.is_none());
+
+        move_clock(&world, "2026-07-02T00:00:00Z");
+        let daily = json!({"currency": "EUR", "method": "manual", "schedule": "daily"});
+        let mut patch = pin!(world.patch("affiliates/anna", 2, json!({ "payout": daily })));
+        let early = go_on(patch.as_mut(), steps).await;
+        let was_done = early.is_some();
+        assert_eq!(post.await.body["result"], "created");
+        run(&world, "2026-07-01").await;
+        let balance = world.balance("anna").await;
+        assert_eq!(balance["in_payout"], "0.00", "{balance}");
+
+        let made = match early {
+            Some(made) => made,
+            None => patch.await,
+        };
+        assert_eq!(made.status, 200, "after {steps} steps: {made:?}");
+        close(&world, date(2026, 7, 2)).await;
+        let balance = world.balance("anna").await;
+        assert_eq!(
+            balance["in_payout"], "1.00",
+            "after {steps} steps: {balance}"
+        );
+        if was_done {
+            break;
+        }
+    }
+}
+
 /// The reconciliation finds that an account agrees again and stops at its n-th step, late in the
 /// evening; when it goes on the day's run has left the account alone, or has paid it.
 #[tokio::test]

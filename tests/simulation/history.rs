@@ -397,8 +397,8 @@ impl History {
                     order,
                     part: Some(part),
                     copies: 1,
-                    // The buckets of a day are closed and read a minute after its gates.
-                    wait: [0, rng.u64(60_000..61_000)][rng.usize(0..2)],
+                    // The buckets of a day are closed and read after its gates, and a minute later.
+                    wait: [0, rng.u64(0..100), rng.u64(60_000..61_000)][rng.usize(0..3)],
                 };
                 self.push(moment, step);
             }

@@ -23,7 +23,8 @@ pub enum Plant {
     ReadBeforeClose,
     DaysOutOfOrder,
     NoWakeUp,
-    WakesSettledOnly,
+    ChangeNotNoted,
+    ChangesListedOnce,
     ChangeAfterRun,
     BareAdd,
     TokenOnly,
@@ -56,7 +57,7 @@ pub enum Plant {
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 36] = [
+    pub const ALL: [(Self, &'static str); 37] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -79,8 +80,12 @@ impl Plant {
             "carry is not looked at again without new money",
         ),
         (
-            Self::WakesSettledOnly,
-            "a change of terms wakes only what a run has seen already",
+            Self::ChangeNotNoted,
+            "a change of terms is not noted for its day's run",
+        ),
+        (
+            Self::ChangesListedOnce,
+            "changes of terms are not listed again once a day's gates are closed",
         ),
         (
             Self::ChangeAfterRun,
@@ -203,10 +208,12 @@ impl Plant {
             epochs: BTreeMap::new(),
             fresh: BTreeMap::new(),
         };
-        // Without a bug only buckets are looked at: see `hide_fresh`.
+        // Without a bug only buckets and changes are looked at: see `hide_fresh`.
         let looks_at = move |operation: &str, body: &[u8]| {
-            let is_bucket = || body.windows(3).any(|text| text == b"\"B#");
-            plant.is_some() || matches!(operation, "TransactWriteItems" | "Query") && is_bucket()
+            let has = |name: &[u8]| body.windows(name.len()).any(|text| text == name);
+            plant.is_some()
+                || matches!(operation, "TransactWriteItems" | "Query")
+                    && (has(b"\"B#") || has(b"\"CHANGES#"))
         };
         table.meddle(looks_at, move |passing| match passing {
             Passing::Asked {
@@ -238,7 +245,7 @@ struct Between {
     listed: BTreeMap<(String, String), Value>,
     /// By bucket: the epoch that it was last closed with.
     epochs: BTreeMap<(String, String), Value>,
-    /// Buckets that a transaction made just now: a list may miss them.
+    /// Buckets and changes that a transaction made just now: a list may miss them.
     fresh: BTreeMap<(String, String), Instant>,
 }
 
@@ -284,6 +291,10 @@ impl Between {
             {
                 return done;
             }
+            Plant::ChangeNotNoted => {
+                list.retain(|member| !pk(inner(member)).starts_with("CHANGES#"));
+                return None;
+            }
             Plant::DueNotNoted => {
                 list.retain(|member| !pk(inner(member)).starts_with("DUE#"));
                 return None;
@@ -302,7 +313,7 @@ impl Between {
                     pk(inner(member)).starts_with("B#")
                         && inner(member)["Item"]["count"]["N"] == "0"
                 };
-                if function == "console" && list.iter().any(is_wake) {
+                if list.len() == 2 && list.iter().any(is_wake) {
                     return done;
                 }
                 if let Some(place) = list.iter().position(is_wake) {
@@ -512,6 +523,17 @@ impl Between {
         found.map_or(Value::Null, |mut found| found["Item"].take())
     }
 
+    /// Whether changes of a day are listed whose run has begun.
+    fn is_gate_closed(&self, request: &Value, queried: &str) -> bool {
+        let Some(("CHANGES", of)) = queried.split_once('#') else {
+            return false;
+        };
+        let day = of.rsplit('#').next().unwrap_or_default();
+        let pk = format!("B#{day}#00");
+        let gate = json!({"TableName": request["TableName"], "Key": {"pk": {"S": pk}, "sk": {"S": "!GATE"}}});
+        !self.stands(&gate).is_null()
+    }
+
     /// A list is read committed only: what a transaction wrote may show item by item. How long
     /// that takes is promised nowhere; a second listing after a minute must do.
     fn hide_fresh(&mut self, answer: &mut Value) {
@@ -531,22 +553,21 @@ impl Between {
         if operation == "TransactWriteItems" && answer["__type"].is_null() {
             for member in request["TransactItems"].as_array().into_iter().flatten() {
                 let at = inner(member);
-                if kind(member) == "Put" && pk(at).starts_with("B#") && sk(at) != "!GATE" {
+                if kind(member) == "Put" && is_listed_late(pk(at)) && sk(at) != "!GATE" {
                     self.fresh
                         .insert((pk(at).to_owned(), sk(at).to_owned()), Instant::now());
                 }
             }
         }
-        let of = request["ExpressionAttributeValues"][":pk"]["S"].as_str();
-        if operation == "Query" && of.is_some_and(|pk| pk.starts_with("B#")) {
+        let queried = request["ExpressionAttributeValues"][":pk"]["S"]
+            .as_str()
+            .unwrap_or_default();
+        if operation == "Query" && is_listed_late(queried) {
             self.hide_fresh(answer);
         }
         let Some(plant) = self.plant else {
             return;
         };
-        let queried = request["ExpressionAttributeValues"][":pk"]["S"]
-            .as_str()
-            .unwrap_or_default();
         match plant {
             Plant::ReadBeforeClose if operation == "Query" && queried.starts_with("B#") => {
                 for item in answer["Items"].as_array().into_iter().flatten() {
@@ -565,21 +586,10 @@ impl Between {
                     item["done"] = json!({ "S": before });
                 }
             }
-            Plant::WakesSettledOnly if operation == "Query" => {
-                let values = &request["ExpressionAttributeValues"];
-                if queried.starts_with("A#") && values[":from"]["S"] == "!" {
-                    let table = &request["TableName"];
-                    let is_settled = |item: &Value| {
-                        let sk = item["sk"]["S"].as_str().unwrap_or_default();
-                        let sk = sk.trim_start_matches('!');
-                        let at =
-                            json!({"TableName": table, "Key": {"pk": item["pk"], "sk": {"S": sk}}});
-                        !self.stands(&at).is_null()
-                    };
-                    if let Some(items) = answer["Items"].as_array_mut() {
-                        items.retain(is_settled);
-                    }
-                }
+            Plant::ChangesListedOnce
+                if operation == "Query" && self.is_gate_closed(request, queried) =>
+            {
+                answer["Items"] = json!([]);
             }
             Plant::LastPageSkipped
                 if operation == "Query"
@@ -659,6 +669,11 @@ fn is_given(at: &Value) -> bool {
     [r#""decided_by":"claim""#, r#""decided_by":"person""#]
         .iter()
         .any(|word| why.contains(word))
+}
+
+/// Whether what a transaction makes in a partition may be missed by a list for a while.
+fn is_listed_late(pk: &str) -> bool {
+    pk.starts_with("B#") || pk.starts_with("CHANGES#")
 }
 
 fn is_note(at: &Value) -> bool {

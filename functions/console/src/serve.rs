@@ -1,7 +1,6 @@
 //! What all resources have in common: made, listed, read and changed.
 
 use http::{Method, StatusCode, header};
-use jiff::Timestamp;
 use serde_json::Value;
 use shared::app::{App, random, unavailable};
 use shared::http_types::{Page, Problem, Request, Response, is_note};
@@ -212,9 +211,6 @@ async fn change<R: Resource>(
         .check(app, caller, before, reason.as_deref())
         .await?;
     changed.changing(app, request.now, caller).await?;
-    if is_affiliate {
-        wake(app, &seen.record.id(), seen.next_since(request.now)).await?;
-    }
     let audit = Audit::by(caller, format!("change {}", R::KIND), reason);
     let replaced = app
         .store
@@ -225,21 +221,6 @@ async fn change<R: Resource>(
         Replaced::Done(changed) => Ok(shown(app, caller, StatusCode::OK, &changed)),
         Replaced::Moved => Err(moved()),
     }
-}
-
-/// Every change of an affiliate may set free what it has carried: the run of the day from which it is
-/// in force looks at it.
-async fn wake(app: &App, affiliate: &str, since: Timestamp) -> Result<(), Problem> {
-    let Ok(affiliate) = shared::ids::AffiliateId::parse(affiliate) else {
-        return Ok(());
-    };
-    let day = shared::period::day_of(since);
-    let pockets = app.store.pockets_of(&affiliate).await;
-    // Also those with nothing carried: the run of a day before may still bring it.
-    for pocket in pockets.map_err(unavailable)? {
-        app.store.wake(&pocket, day).await.map_err(unavailable)?;
-    }
-    Ok(())
 }
 
 /// The reason for launching a program untested; it is logged, and no part of the record.

@@ -1,4 +1,5 @@
-//! One day's run: due approvals, gates, buckets, accounts, in this order, until nothing is left.
+//! One day's run: due approvals, changed terms, gates, buckets, accounts, in this order, until
+//! nothing is left.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use shared::lambda::Watch;
 use shared::ledger::{Pocket, SHARDS, Sums};
 use shared::money::Money;
 use shared::payout::settle;
+use shared::period::days_after;
 use shared::setup::Affiliate;
 use shared::store::{Bucket, BucketState, SettleOutcome, StoreError};
 
@@ -61,6 +63,7 @@ async fn run(app: &App, day: Date, now: Timestamp, watch: Watch<'_>) -> Result<(
         Some(at) => at,
         None => {
             approvals::approve_due(app, day, watch).await?;
+            wake_changed(app, day, watch).await?;
             app.store.close_gates(day).await?;
             app.store.note_gates_closed(day, watch.now()).await?
         }
@@ -76,7 +79,8 @@ async fn run(app: &App, day: Date, now: Timestamp, watch: Watch<'_>) -> Result<(
         let listed_at = watch.now();
         let accounts = accounts_left(app, day).await?;
         if accounts.is_empty() && complete_from <= listed_at {
-            return Ok(());
+            // Once more: a change may have come, or shown, since the gates closed.
+            return wake_changed(app, day, watch).await;
         }
         // What fences an account off is the epoch in its own buckets.
         each_in_time(accounts, day, watch, |buckets| {
@@ -85,6 +89,22 @@ async fn run(app: &App, day: Date, now: Timestamp, watch: Watch<'_>) -> Result<(
         .await?;
         wait(complete_from, day, watch).await?;
     }
+}
+
+/// A change of an affiliate may set free what it has carried, so the run of the day from which it is in
+/// force looks at each of its accounts, also at those with nothing carried yet. Where that run has
+/// begun without an account, the next day's does.
+async fn wake_changed(app: &App, day: Date, watch: Watch<'_>) -> Result<(), RunError> {
+    let changed = app.store.affiliates_changed_on(day).await?;
+    each_in_time(Vec::from_iter(changed), day, watch, async |affiliate| {
+        for pocket in app.store.pockets_of(&affiliate).await? {
+            if !app.store.wake(&pocket, day).await? {
+                app.store.wake(&pocket, days_after(day, 1)).await?;
+            }
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// An invocation whose time would be over in the wait ends at once, and the next one goes on.

@@ -41,6 +41,7 @@ impl Store {
     pub async fn unmark(&self, pocket: &Pocket, now: Timestamp) -> Result<(), StoreError> {
         let mut day = day_of(now);
         for _ in 0..RUNS_MOST {
+            // Before, and then only while no run of that day has begun: it may look once only.
             self.wake(pocket, day).await?;
             let unmark = Write::Change {
                 table: self.core(),

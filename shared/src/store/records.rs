@@ -1,14 +1,16 @@
 //! The set-up's records: the one in force, and every version there ever was.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 use super::schema::escaped;
 use super::transaction::{Outcome, Write, number, text};
 use super::{Damaged, Key, Row, Store, StoreError};
 use crate::http_types::{Cursor, Page};
+use crate::ids::AffiliateId;
 use crate::ledger::{SHARDS, lane_of};
 use crate::period::day_of;
 use crate::rights::Caller;
@@ -130,6 +132,11 @@ pub(super) fn audit_row(audit: &Audit, now: Timestamp, about: &Key, version: u64
 /// The list of what is one owner's.
 fn owner_list<R: Record>(owner: &str) -> String {
     format!("L#{}#{}", R::KIND, escaped(owner))
+}
+
+/// What was changed on a day, of the records that runs read.
+fn changes_pk<R: Record>(day: Date) -> String {
+    format!("CHANGES#{}#{day}", R::KIND)
 }
 
 /// Where it stands which record was given a name.
@@ -282,6 +289,20 @@ impl Store {
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
 
+    /// Whose records came to be changed on a day.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn affiliates_changed_on(
+        &self,
+        day: Date,
+    ) -> Result<BTreeSet<AffiliateId>, StoreError> {
+        let pk = changes_pk::<Affiliate>(day);
+        let rows = self.read_between(&self.core(), &pk, "!", "~").await?;
+        let ids = rows.iter().map(|row| row.parsed("id", AffiliateId::parse));
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
     /// Makes a record, if nothing of its id or name exists.
     ///
     /// # Errors
@@ -324,7 +345,8 @@ impl Store {
         namesake.map(Created::Exists).ok_or(StoreError::Contended)
     }
 
-    /// Puts a changed record in force from `now` on, if the version in force is `seen`.
+    /// Puts a changed record in force from `now` on, if the version in force is `seen`. One that runs
+    /// read is noted for the run of that day, which looks at whatever the change may set free.
     ///
     /// # Errors
     /// [`StoreError::RunBegun`] for a record that runs read, where that of the day has begun: nothing
@@ -379,7 +401,16 @@ impl Store {
         let day = day_of(next.since);
         let gate = writes.len();
         if R::IS_READ_BY_RUNS {
-            writes.push(self.gate_is_open(day, lane_of(&record.id(), SHARDS)));
+            let (id, version) = (record.id(), next.version);
+            writes.push(self.gate_is_open(day, lane_of(&id, SHARDS)));
+            let change = Key::new(
+                changes_pk::<R>(day),
+                format!("{}#{version:09}", escaped(&id)),
+            );
+            writes.push(Write::Add {
+                table: self.core(),
+                row: Row::new(&change).text("id", id),
+            });
         }
         match self.transact(&writes).await? {
             Outcome::Done => Ok(Replaced::Done(next)),

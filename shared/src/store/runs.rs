@@ -452,32 +452,24 @@ impl Store {
         }
     }
 
-    /// Makes sure that an account is looked at by the run of `day`, or of the next open day.
-    /// To be called before the change that makes it worth a look, which then asks that the day's gate
-    /// is still open: the run of a day looks once, at what was in force at the day's end.
+    /// Makes sure that the run of `day` looks at an account, though no money may come. False if that
+    /// run has begun without it.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn wake(&self, pocket: &Pocket, day: Date) -> Result<(), StoreError> {
-        let mut day = day;
-        for _ in 0..4 {
-            let writes = [
-                Write::Add {
-                    table: self.core(),
-                    row: bucket_row(day, pocket, 0, Sums::default(), 0),
-                },
-                self.gate_is_open(day, pocket.shard()),
-            ];
-            let Sent::Failed(reasons) = self.transact(&writes).await? else {
-                return Ok(());
-            };
-            let is_gate_open = reasons.get(1).is_some_and(Option::is_none);
-            if is_gate_open {
-                return Ok(());
-            }
-            day = crate::period::days_after(day, 1);
-        }
-        Err(StoreError::Contended)
+    pub async fn wake(&self, pocket: &Pocket, day: Date) -> Result<bool, StoreError> {
+        let writes = [
+            Write::Add {
+                table: self.core(),
+                row: bucket_row(day, pocket, 0, Sums::default(), 0),
+            },
+            self.gate_is_open(day, pocket.shard()),
+        ];
+        Ok(match self.transact(&writes).await? {
+            Sent::Done => true,
+            // A bucket that stands there already is looked at, or was, at the terms of the same instant.
+            Sent::Failed(reasons) => reasons.first().is_some_and(Option::is_some),
+        })
     }
 
     /// Says that a day's run is done, if it is the next one in order.
