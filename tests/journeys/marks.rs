@@ -147,7 +147,7 @@ async fn a_mark_that_comes_while_an_account_settles_still_stops_its_payout() {
     store.close_gates(day).await.unwrap();
     let open = store.buckets(day, pocket.shard()).await.unwrap();
     let closed = store
-        .close_bucket(&open[0], run.epoch)
+        .close_bucket(&pocket, open[0].lane, day, run.epoch)
         .await
         .unwrap()
         .unwrap();

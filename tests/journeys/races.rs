@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use clickledger::embedded::{Cut, Fault, Faults};
+use clickledger::embedded::{Cut, Fault, Faults, Passing};
 use jiff::civil::{Date, date};
 use serde_json::{Value, json};
 use shared::ids::{AffiliateId, PayerId};
@@ -684,6 +685,44 @@ async fn an_account_that_agrees_again_while_its_days_run_is_made_is_paid_by_a_la
             break;
         }
     }
+}
+
+/// Of an affiliate's lanes the run's first list shows one; the other was made by a transaction that had
+/// just ended.
+#[tokio::test]
+async fn a_lane_that_a_list_misses_is_settled_with_the_others() {
+    let world = World::with_shop(START).await;
+    let two = json!({"lanes": 2});
+    assert_eq!(world.patch("affiliates/anna", 1, two).await.status, 200);
+    let click_id = world.click("anna-shoes").await;
+    for order in ["A-1", "A-3"] {
+        let sale = json!({"click_id": click_id, "order_id": order, "amount": "10"});
+        post_until_known(&world, &sale).await;
+    }
+
+    move_clock(&world, "2026-07-02T00:00:00Z");
+    let missed = Arc::new(AtomicBool::new(false));
+    let once = Arc::clone(&missed);
+    world.stack.table.meddle(
+        |operation, _| operation == "Query",
+        move |passing| {
+            if let Passing::Answered { answer, .. } = passing
+                && let Some(items) = answer["Items"].as_array_mut()
+            {
+                let lane = |item: &Value| item["sk"]["S"] == "house#anna#EUR#01";
+                if items.iter().any(lane) && !once.swap(true, Ordering::Relaxed) {
+                    items.retain(|item| !lane(item));
+                }
+            }
+            None
+        },
+    );
+    let done = run(&world, "2026-07-01").await;
+    assert!(missed.load(Ordering::Relaxed));
+    assert_eq!(done["buckets"], 2, "{done}");
+    assert_eq!(done["total"][0]["amount"], "2.00", "{done}");
+    let balance = world.balance("anna").await;
+    assert_eq!(balance["in_payout"], "2.00", "{balance}");
 }
 
 /// One clerk's run is overtaken by another's, and that one dies on its way, a little later each

@@ -19,6 +19,8 @@ use crate::world::{
 const ROBOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
 /// How often somebody looks whether what they wait for is there.
 const LOOKS: u32 = 40;
+/// How many lanes a change of terms gives an affiliate at most.
+const LANES_MOST: u64 = 4;
 
 /// A visit that got an id.
 #[derive(Debug, Clone)]
@@ -528,6 +530,7 @@ impl People {
             .push(answer);
     }
 
+    /// Other terms, and a lane more.
     async fn change(&self, affiliate: usize, terms: usize) {
         let path = format!("affiliates/{}", affiliate_id(affiliate));
         for _ in 0..LOOKS {
@@ -541,13 +544,17 @@ impl People {
                     &json!({}),
                 )
                 .await;
-            let etag = heard
-                .and_then(|response| Some(response.headers.get("etag")?.to_str().ok()?.to_owned()));
-            let Some(etag) = etag else {
+            let seen = heard.and_then(|response| {
+                let etag = response.headers.get("etag")?.to_str().ok()?.to_owned();
+                let body: Value = serde_json::from_slice(&response.body).ok()?;
+                Some((etag, body["lanes"].as_u64().unwrap_or(1)))
+            });
+            let Some((etag, lanes)) = seen else {
                 self.world.pause(Duration::from_secs(60)).await;
                 continue;
             };
             let mut body = terms_json(TERMS[terms]);
+            body["lanes"] = json!((lanes + 1).min(LANES_MOST));
             body["if-match"] = json!(etag);
             if self.world.api(Method::PATCH, &path, &body).await.status == 200 {
                 return;

@@ -24,11 +24,11 @@ pub enum Plant {
     DaysOutOfOrder,
     NoWakeUp,
     ChangeNotNoted,
-    ChangesListedOnce,
     ChangeAfterRun,
     BareAdd,
     TokenOnly,
     ListedOnce,
+    LanesAsListed,
     SettledTwice,
     PayoutIdAtRandom,
     NaiveRefund,
@@ -84,10 +84,6 @@ impl Plant {
             "a change of terms is not noted for its day's run",
         ),
         (
-            Self::ChangesListedOnce,
-            "changes of terms are not listed again once a day's gates are closed",
-        ),
-        (
             Self::ChangeAfterRun,
             "a change of terms does not ask whether its day's run has begun",
         ),
@@ -102,6 +98,10 @@ impl Plant {
         (
             Self::ListedOnce,
             "a day's buckets are not listed again once a minute is over",
+        ),
+        (
+            Self::LanesAsListed,
+            "an account settles those of its lanes that a list shows",
         ),
         (
             Self::SettledTwice,
@@ -288,6 +288,13 @@ impl Between {
                 if list
                     .iter()
                     .any(|member| sk(inner(member)).starts_with("#W#")) =>
+            {
+                return done;
+            }
+            Plant::LanesAsListed
+                if function == "payout"
+                    && list.len() == 1
+                    && self.is_unlisted_lane(inner(&list[0])) =>
             {
                 return done;
             }
@@ -505,6 +512,9 @@ impl Between {
                 let is_drained = self.stands(request)["state"]["S"] == "drained";
                 (!is_drained).then(|| json!({ "Item": item }))
             }
+            Plant::LanesAsListed if function == "payout" && self.is_unlisted_lane(request) => {
+                Some(json!({}))
+            }
             Plant::StaleReadsForMoney if matches!(function, "payout" | "postback") => {
                 request["ConsistentRead"] = json!(false);
                 None
@@ -523,15 +533,10 @@ impl Between {
         found.map_or(Value::Null, |mut found| found["Item"].take())
     }
 
-    /// Whether changes of a day are listed whose run has begun.
-    fn is_gate_closed(&self, request: &Value, queried: &str) -> bool {
-        let Some(("CHANGES", of)) = queried.split_once('#') else {
-            return false;
-        };
-        let day = of.rsplit('#').next().unwrap_or_default();
-        let pk = format!("B#{day}#00");
-        let gate = json!({"TableName": request["TableName"], "Key": {"pk": {"S": pk}, "sk": {"S": "!GATE"}}});
-        !self.stands(&gate).is_null()
+    /// A bucket of another lane than the first, and no list has shown it.
+    fn is_unlisted_lane(&self, at: &Value) -> bool {
+        let key = (pk(at).to_owned(), sk(at).to_owned());
+        key.0.starts_with("B#") && !key.1.ends_with("#00") && !self.listed.contains_key(&key)
     }
 
     /// A list is read committed only: what a transaction wrote may show item by item. How long
@@ -569,7 +574,9 @@ impl Between {
             return;
         };
         match plant {
-            Plant::ReadBeforeClose if operation == "Query" && queried.starts_with("B#") => {
+            Plant::ReadBeforeClose | Plant::LanesAsListed
+                if operation == "Query" && queried.starts_with("B#") =>
+            {
                 for item in answer["Items"].as_array().into_iter().flatten() {
                     let key = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
                     self.listed.insert((key("pk"), key("sk")), item.clone());
@@ -585,11 +592,6 @@ impl Between {
                 if before.as_str() > done && before.as_str() >= first {
                     item["done"] = json!({ "S": before });
                 }
-            }
-            Plant::ChangesListedOnce
-                if operation == "Query" && self.is_gate_closed(request, queried) =>
-            {
-                answer["Items"] = json!([]);
             }
             Plant::LastPageSkipped
                 if operation == "Query"

@@ -1,7 +1,7 @@
-//! One day's run: due approvals, changed terms, gates, buckets, accounts, in this order, until
-//! nothing is left.
+//! One day's run: due approvals, gates, buckets, accounts, in this order, until nothing is left; then
+//! the accounts of those whose terms were changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::civil::Date;
@@ -12,7 +12,7 @@ use shared::lambda::Watch;
 use shared::ledger::{Pocket, SHARDS, Sums};
 use shared::money::Money;
 use shared::payout::settle;
-use shared::period::days_after;
+use shared::period::last_instant_of;
 use shared::setup::Affiliate;
 use shared::store::{Bucket, BucketState, SettleOutcome, StoreError};
 
@@ -63,7 +63,6 @@ async fn run(app: &App, day: Date, now: Timestamp, watch: Watch<'_>) -> Result<(
         Some(at) => at,
         None => {
             approvals::approve_due(app, day, watch).await?;
-            wake_changed(app, day, watch).await?;
             app.store.close_gates(day).await?;
             app.store.note_gates_closed(day, watch.now()).await?
         }
@@ -79,32 +78,15 @@ async fn run(app: &App, day: Date, now: Timestamp, watch: Watch<'_>) -> Result<(
         let listed_at = watch.now();
         let accounts = accounts_left(app, day).await?;
         if accounts.is_empty() && complete_from <= listed_at {
-            // Once more: a change may have come, or shown, since the gates closed.
-            return wake_changed(app, day, watch).await;
+            return settle_changed(app, day, begun.epoch, now, watch).await;
         }
         // What fences an account off is the epoch in its own buckets.
-        each_in_time(accounts, day, watch, |buckets| {
-            settle_account(app, buckets, begun.epoch, now)
+        each_in_time(accounts, day, watch, |pocket| {
+            settle_account(app, pocket, day, begun.epoch, now)
         })
         .await?;
         wait(complete_from, day, watch).await?;
     }
-}
-
-/// A change of an affiliate may set free what it has carried, so the run of the day from which it is in
-/// force looks at each of its accounts, also at those with nothing carried yet. Where that run has
-/// begun without an account, the next day's does.
-async fn wake_changed(app: &App, day: Date, watch: Watch<'_>) -> Result<(), RunError> {
-    let changed = app.store.affiliates_changed_on(day).await?;
-    each_in_time(Vec::from_iter(changed), day, watch, async |affiliate| {
-        for pocket in app.store.pockets_of(&affiliate).await? {
-            if !app.store.wake(&pocket, day).await? {
-                app.store.wake(&pocket, days_after(day, 1)).await?;
-            }
-        }
-        Ok(())
-    })
-    .await
 }
 
 /// An invocation whose time would be over in the wait ends at once, and the next one goes on.
@@ -130,22 +112,41 @@ async fn buckets(app: &App, day: Date) -> Result<Vec<Bucket>, StoreError> {
     Ok(by_shard.into_iter().flatten().collect())
 }
 
-/// The buckets of a day that are not drained, account by account.
-async fn accounts_left(app: &App, day: Date) -> Result<Vec<Vec<Bucket>>, StoreError> {
-    let mut by_pocket: BTreeMap<Pocket, Vec<Bucket>> = BTreeMap::new();
-    for bucket in buckets(app, day).await? {
-        if bucket.state != BucketState::Drained {
-            let of_pocket = by_pocket.entry(bucket.pocket.clone()).or_default();
-            of_pocket.push(bucket);
+/// The accounts that have buckets of a day that are not drained.
+async fn accounts_left(app: &App, day: Date) -> Result<BTreeSet<Pocket>, StoreError> {
+    let buckets = buckets(app, day).await?.into_iter();
+    let open = buckets.filter(|bucket| bucket.state != BucketState::Drained);
+    Ok(open.map(|bucket| bucket.pocket).collect())
+}
+
+/// A change of an affiliate may set free what it has carried, so the run of the day from which it is in
+/// force looks at all of its accounts that have something, also at those without money of that day. No
+/// change can come any more, nor anything be left that is listed late: the gates closed long ago.
+async fn settle_changed(
+    app: &App,
+    day: Date,
+    epoch: i64,
+    now: Timestamp,
+    watch: Watch<'_>,
+) -> Result<(), RunError> {
+    let changed = app.store.affiliates_changed_on(day).await?;
+    each_in_time(changed, day, watch, async |affiliate| {
+        for pocket in app.store.pockets_of(&affiliate).await? {
+            let account = app.store.account(&pocket).await?;
+            if account.through < Some(day) && account.carry.minor() > 0 {
+                app.store.look_again(&pocket, day, epoch).await?;
+                settle_account(app, pocket, day, epoch, now).await?;
+            }
         }
-    }
-    Ok(by_pocket.into_values().collect())
+        Ok(())
+    })
+    .await
 }
 
 /// Takes a step with each, side by side. When time is short no other one is begun, and those under
 /// way come to their end.
 pub(crate) async fn each_in_time<T, S>(
-    items: Vec<T>,
+    items: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
     day: Date,
     watch: Watch<'_>,
     step: impl Fn(T) -> S,
@@ -170,17 +171,24 @@ where
     Ok(())
 }
 
+/// All lanes of an account at once, each under its own key: a list may have missed one, and an account
+/// settles once a day.
 async fn settle_account(
     app: &App,
-    open: Vec<Bucket>,
+    pocket: Pocket,
+    day: Date,
     epoch: i64,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let (day, pocket) = (open[0].day, open[0].pocket.clone());
+    let affiliate = app.store.record::<Affiliate>(pocket.affiliate.as_str());
+    let affiliate = affiliate.await?.ok_or(StoreError::Contended)?;
+    // Lanes only rise, and no bucket is made any more.
+    let lanes = affiliate.record.lanes;
+    let then = app.store.as_of(affiliate, last_instant_of(day)).await?;
     for _ in 0..RACES_MOST {
-        let mut closed = Vec::with_capacity(open.len());
-        for bucket in &open {
-            closed.extend(app.store.close_bucket(bucket, epoch).await?);
+        let mut closed = Vec::new();
+        for lane in 0..lanes {
+            closed.extend(app.store.close_bucket(&pocket, lane, day, epoch).await?);
         }
         if closed.is_empty() {
             return Ok(());
@@ -190,15 +198,7 @@ async fn settle_account(
             .try_fold(Sums::default(), |sum, bucket| sum.checked_add(bucket.sums))
             .ok_or(StoreError::Contended)?;
         let before = app.store.account(&pocket).await?;
-        let affiliate = app
-            .store
-            .record_at::<Affiliate>(
-                pocket.affiliate.as_str(),
-                shared::period::last_instant_of(day),
-            )
-            .await?
-            .ok_or(StoreError::Contended)?;
-        let settled = settle(&before, sums, day, &affiliate.record).ok_or(StoreError::Contended)?;
+        let settled = settle(&before, sums, day, &then.record).ok_or(StoreError::Contended)?;
         if app
             .store
             .settle(&closed, &before, &settled, epoch, now)
@@ -210,11 +210,29 @@ async fn settle_account(
     Err(StoreError::Contended)
 }
 
+/// Every bucket of a day that is done, by pocket and lane. What was looked at last of all may be in no
+/// list yet, and is read under its key.
+async fn buckets_at_the_end(
+    app: &App,
+    day: Date,
+) -> Result<BTreeMap<(Pocket, u8), Bucket>, StoreError> {
+    let mut found = buckets(app, day).await?;
+    for affiliate in app.store.affiliates_changed_on(day).await? {
+        for pocket in app.store.pockets_of(&affiliate).await? {
+            found.extend(app.store.buckets_of(&pocket, 1, day).await?);
+        }
+    }
+    let keyed = found.into_iter();
+    Ok(keyed
+        .map(|bucket| ((bucket.pocket.clone(), bucket.lane), bucket))
+        .collect())
+}
+
 /// Read back from what the run left: a run that was cut and resumed says the same.
 async fn summary(app: &App, day: Date) -> Result<Value, StoreError> {
     let (mut bucket_count, mut payouts, mut carried, mut held) = (0_u64, 0_u64, 0_u64, 0_u64);
     let mut total: BTreeMap<(String, &'static str), Money> = BTreeMap::new();
-    for bucket in buckets(app, day).await? {
+    for bucket in buckets_at_the_end(app, day).await?.into_values() {
         bucket_count += 1;
         match bucket.outcome {
             None => {}

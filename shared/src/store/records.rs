@@ -256,13 +256,26 @@ impl Store {
         id: &str,
         at: Timestamp,
     ) -> Result<Option<Versioned<R>>, StoreError> {
-        let Some(current) = self.record::<R>(id).await? else {
-            return Ok(None);
-        };
-        if current.since <= at || current.version == 1 {
-            return Ok(Some(current));
+        match self.record::<R>(id).await? {
+            Some(current) => self.as_of(current, at).await.map(Some),
+            None => Ok(None),
         }
-        Ok(in_force(self.versions::<R>(id).await?, at))
+    }
+
+    /// The version that was in force at an instant, of a record whose last one is known.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn as_of<R: Record>(
+        &self,
+        current: Versioned<R>,
+        at: Timestamp,
+    ) -> Result<Versioned<R>, StoreError> {
+        if current.since <= at || current.version == 1 {
+            return Ok(current);
+        }
+        let versions = self.versions::<R>(&current.record.id()).await?;
+        Ok(in_force(versions, at).unwrap_or(current))
     }
 
     /// One version of a record.

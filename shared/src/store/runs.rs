@@ -238,17 +238,20 @@ impl Store {
         Ok(buckets)
     }
 
-    /// Closes a bucket for this epoch and reads it then, and not before. None if it is drained.
+    /// Closes a bucket for this epoch and reads it then, and not before. None if there is none, or
+    /// if it is drained.
     ///
     /// # Errors
     /// [`StoreError::Contended`] if a later epoch has it: whoever was overtaken cannot know whether
     /// that run lives to drain it, and must not call the day done. Others as usual.
     pub async fn close_bucket(
         &self,
-        open: &Bucket,
+        pocket: &Pocket,
+        lane: u8,
+        day: Date,
         epoch: i64,
     ) -> Result<Option<Bucket>, StoreError> {
-        let key = bucket_key(open.day, &open.pocket, open.lane);
+        let key = bucket_key(day, pocket, lane);
         let close = Write::Change {
             table: self.core(),
             key: key.clone(),
@@ -265,7 +268,7 @@ impl Store {
             return Ok(None);
         };
         let is_ours = row.get_number_if("epoch")? == Some(epoch);
-        let bucket = bucket(&row, open.day)?;
+        let bucket = bucket(&row, day)?;
         match bucket.state {
             State::Drained => Ok(None),
             State::Closed if is_ours => Ok(Some(bucket)),
@@ -452,24 +455,50 @@ impl Store {
         }
     }
 
-    /// Makes sure that the run of `day` looks at an account, though no money may come. False if that
-    /// run has begun without it.
+    /// Has the run of `day`, if it has not begun, look at an account though no money may come.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn wake(&self, pocket: &Pocket, day: Date) -> Result<bool, StoreError> {
-        let writes = [
-            Write::Add {
-                table: self.core(),
-                row: bucket_row(day, pocket, 0, Sums::default(), 0),
-            },
-            self.gate_is_open(day, pocket.shard()),
-        ];
-        Ok(match self.transact(&writes).await? {
-            Sent::Done => true,
-            // A bucket that stands there already is looked at, or was, at the terms of the same instant.
-            Sent::Failed(reasons) => reasons.first().is_some_and(Option::is_some),
-        })
+    pub(super) async fn wake(&self, pocket: &Pocket, day: Date) -> Result<(), StoreError> {
+        let gate = self.gate_is_open(day, pocket.shard());
+        self.add_empty_bucket(pocket, day, gate).await?;
+        Ok(())
+    }
+
+    /// Lets a day's run, whose gates are closed, settle an account without money of that day.
+    ///
+    /// # Errors
+    /// [`StoreError::Contended`] if a later epoch has the run: see [`Self::close_bucket`]. Others as
+    /// usual.
+    pub async fn look_again(
+        &self,
+        pocket: &Pocket,
+        day: Date,
+        epoch: i64,
+    ) -> Result<(), StoreError> {
+        let is_ours = Write::Check {
+            table: self.core(),
+            key: run_key(day),
+            condition: "epoch = :epoch".to_owned(),
+            values: vec![(":epoch".into(), number(epoch))],
+        };
+        match self.add_empty_bucket(pocket, day, is_ours).await? {
+            Sent::Failed(reasons) if reasons.get(1).is_some_and(Option::is_some) => {
+                Err(StoreError::Contended)
+            }
+            Sent::Done | Sent::Failed(_) => Ok(()),
+        }
+    }
+
+    async fn add_empty_bucket(
+        &self,
+        pocket: &Pocket,
+        day: Date,
+        check: Write,
+    ) -> Result<Sent, StoreError> {
+        let row = bucket_row(day, pocket, 0, Sums::default(), 0);
+        let table = self.core();
+        self.transact(&[Write::Add { table, row }, check]).await
     }
 
     /// Says that a day's run is done, if it is the next one in order.

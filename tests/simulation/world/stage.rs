@@ -146,6 +146,7 @@ impl World {
             affiliate["name"] = json!("A");
             affiliate["email"] = json!("a@example.com");
             affiliate["country"] = json!("DE");
+            affiliate["lanes"] = json!(number + 1);
             self.made("affiliates", affiliate).await;
             let key = json!({
                 "role": "affiliate", "affiliate": affiliate_id(number), "person": affiliate_id(number),
