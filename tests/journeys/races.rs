@@ -687,6 +687,27 @@ async fn an_account_that_agrees_again_while_its_days_run_is_made_is_paid_by_a_la
     }
 }
 
+/// The next list that has an item of this sort key misses it; whether that has come to pass.
+fn miss_once(world: &World, sk: &'static str) -> Arc<AtomicBool> {
+    let missed = Arc::new(AtomicBool::new(false));
+    let once = Arc::clone(&missed);
+    world.stack.table.meddle(
+        |operation, _| operation == "Query",
+        move |passing| {
+            if let Passing::Answered { answer, .. } = passing
+                && let Some(items) = answer["Items"].as_array_mut()
+            {
+                let is_missed = |item: &Value| item["sk"]["S"] == sk;
+                if items.iter().any(is_missed) && !once.swap(true, Ordering::Relaxed) {
+                    items.retain(|item| !is_missed(item));
+                }
+            }
+            None
+        },
+    );
+    missed
+}
+
 /// Of an affiliate's lanes the run's first list shows one; the other was made by a transaction that had
 /// just ended.
 #[tokio::test]
@@ -701,28 +722,37 @@ async fn a_lane_that_a_list_misses_is_settled_with_the_others() {
     }
 
     move_clock(&world, "2026-07-02T00:00:00Z");
-    let missed = Arc::new(AtomicBool::new(false));
-    let once = Arc::clone(&missed);
-    world.stack.table.meddle(
-        |operation, _| operation == "Query",
-        move |passing| {
-            if let Passing::Answered { answer, .. } = passing
-                && let Some(items) = answer["Items"].as_array_mut()
-            {
-                let lane = |item: &Value| item["sk"]["S"] == "house#anna#EUR#01";
-                if items.iter().any(lane) && !once.swap(true, Ordering::Relaxed) {
-                    items.retain(|item| !lane(item));
-                }
-            }
-            None
-        },
-    );
+    let missed = miss_once(&world, "house#anna#EUR#01");
     let done = run(&world, "2026-07-01").await;
     assert!(missed.load(Ordering::Relaxed));
     assert_eq!(done["buckets"], 2, "{done}");
     assert_eq!(done["total"][0]["amount"], "2.00", "{done}");
     let balance = world.balance("anna").await;
     assert_eq!(balance["in_payout"], "2.00", "{balance}");
+}
+
+/// An affiliate is suspended in the evening and active again after midnight; the list of those versions
+/// misses the suspension.
+#[tokio::test]
+async fn a_version_that_a_list_misses_is_in_force_all_the_same() {
+    let world = with_a_sale().await;
+    let status = |status: &str| json!({ "status": status });
+    for (version, at, now) in [
+        (1, "2026-07-01T23:00:00Z", "suspended"),
+        (2, "2026-07-02T00:00:00Z", "active"),
+    ] {
+        move_clock(&world, at);
+        let made = world.patch("affiliates/anna", version, status(now)).await;
+        assert_eq!(made.status, 200, "{made:?}");
+    }
+    let missed = miss_once(&world, "V#000000002");
+    let done = run(&world, "2026-07-01").await;
+    assert!(missed.load(Ordering::Relaxed));
+    assert_eq!(
+        (&done["payouts"], &done["held"]),
+        (&json!(0), &json!(1)),
+        "{done}"
+    );
 }
 
 /// One clerk's run is overtaken by another's, and that one dies on its way, a little later each

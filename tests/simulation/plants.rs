@@ -208,12 +208,12 @@ impl Plant {
             epochs: BTreeMap::new(),
             fresh: BTreeMap::new(),
         };
-        // Without a bug only buckets and changes are looked at: see `hide_fresh`.
+        // Without a bug only what lists may miss is looked at: see `hide_fresh`.
         let looks_at = move |operation: &str, body: &[u8]| {
             let has = |name: &[u8]| body.windows(name.len()).any(|text| text == name);
             plant.is_some()
                 || matches!(operation, "TransactWriteItems" | "Query")
-                    && (has(b"\"B#") || has(b"\"CHANGES#"))
+                    && (has(b"\"B#") || has(b"\"CHANGES#") || has(b"\"affiliate#"))
         };
         table.meddle(looks_at, move |passing| match passing {
             Passing::Asked {
@@ -245,7 +245,7 @@ struct Between {
     listed: BTreeMap<(String, String), Value>,
     /// By bucket: the epoch that it was last closed with.
     epochs: BTreeMap<(String, String), Value>,
-    /// Buckets and changes that a transaction made just now: a list may miss them.
+    /// Buckets, changes and versions that a transaction made just now: a list may miss them.
     fresh: BTreeMap<(String, String), Instant>,
 }
 
@@ -675,7 +675,9 @@ fn is_given(at: &Value) -> bool {
 
 /// Whether what a transaction makes in a partition may be missed by a list for a while.
 fn is_listed_late(pk: &str) -> bool {
-    pk.starts_with("B#") || pk.starts_with("CHANGES#")
+    ["B#", "CHANGES#", "affiliate#"]
+        .iter()
+        .any(|name| pk.starts_with(name))
 }
 
 fn is_note(at: &Value) -> bool {

@@ -56,8 +56,17 @@ impl Store {
         let mut found = head(&row)?;
         if at < found.since && found.version != 1 {
             let rows = self.read_parts_between(&key.pk, "V#", "V#~", HEAD).await?;
-            let versions: Result<_, Damaged> = rows.iter().map(head).collect();
-            found = in_force(versions?, at).unwrap_or(found);
+            let listed: Vec<_> = rows.iter().map(head).collect::<Result<_, Damaged>>()?;
+            found = loop {
+                match in_force(found, &listed, at) {
+                    Ok(found) => break found,
+                    Err(missed) => {
+                        let key = version_key::<Program>(id.as_str(), missed);
+                        let row = self.read_parts(&key, HEAD).await?;
+                        found = head(&row.ok_or(StoreError::Contended)?)?;
+                    }
+                }
+            };
         }
         let program = self.program_of(id, found.version).await?;
         Ok(program.map(|program| found.with(program)))

@@ -48,16 +48,24 @@ impl<R> Versioned<R> {
     }
 }
 
-/// Of versions, the first one first, the last that was in force at an instant; the first one for an
-/// instant before it.
-pub(super) fn in_force<R>(versions: Vec<Versioned<R>>, at: Timestamp) -> Option<Versioned<R>> {
-    let mut found = None;
-    for version in versions {
-        if found.is_none() || version.since <= at {
-            found = Some(version);
-        }
+/// The version that was in force at an instant, or the first one for an instant before it: this one,
+/// or one of those before it, the first one first.
+///
+/// # Errors
+/// The number of a version that is not among them: a list may miss for a while what a transaction has
+/// just written. To be read under its key, and asked again from there.
+pub(super) fn in_force<R: Clone>(
+    from: Versioned<R>,
+    listed: &[Versioned<R>],
+    at: Timestamp,
+) -> Result<Versioned<R>, u64> {
+    let mut found = from;
+    while at < found.since && found.version > 1 {
+        let before = found.version - 1;
+        let place = listed.binary_search_by_key(&before, |listed| listed.version);
+        found = listed[place.map_err(|_| before)?].clone();
     }
-    found
+    Ok(found)
 }
 
 /// One of the core table's indexes, by its place in [`super::CORE_INDEXES`].
@@ -274,8 +282,18 @@ impl Store {
         if current.since <= at || current.version == 1 {
             return Ok(current);
         }
-        let versions = self.versions::<R>(&current.record.id()).await?;
-        Ok(in_force(versions, at).unwrap_or(current))
+        let id = current.record.id();
+        let listed = self.versions::<R>(&id).await?;
+        let mut found = current;
+        loop {
+            match in_force(found, &listed, at) {
+                Ok(found) => return Ok(found),
+                Err(missed) => {
+                    let version = self.version(&id, missed).await?;
+                    found = version.ok_or(StoreError::Contended)?;
+                }
+            }
+        }
     }
 
     /// One version of a record.
