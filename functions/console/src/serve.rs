@@ -194,8 +194,7 @@ async fn change<R: Resource>(
     }
     let mut patch = request.json()?;
     let reason = take_override::<R>(&mut patch)?;
-    let is_affiliate = R::KIND == <Affiliate as Record>::KIND;
-    if is_affiliate && caller.affiliate().is_some() {
+    if R::KIND == <Affiliate as Record>::KIND && caller.affiliate().is_some() {
         let own = ["name", "email", "country", "payout"];
         let members = patch.as_object().into_iter().flatten();
         if members

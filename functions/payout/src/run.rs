@@ -129,18 +129,27 @@ async fn settle_changed(
     now: Timestamp,
     watch: Watch<'_>,
 ) -> Result<(), RunError> {
-    let changed = app.store.affiliates_changed_on(day).await?;
-    each_in_time(changed, day, watch, async |affiliate| {
-        for pocket in app.store.pockets_of(&affiliate).await? {
-            let account = app.store.account(&pocket).await?;
-            if account.through < Some(day) && account.carry.minor() > 0 {
-                app.store.look_again(&pocket, day, epoch).await?;
-                settle_account(app, pocket, day, epoch, now).await?;
-            }
+    let pockets = pockets_of_changed(app, day).await?;
+    each_in_time(pockets, day, watch, async |pocket| {
+        let account = app.store.account(&pocket).await?;
+        if account.through < Some(day) && account.carry.minor() > 0 {
+            app.store.look_again(&pocket, day, epoch).await?;
+            settle_account(app, pocket, day, epoch, now).await?;
         }
         Ok(())
     })
     .await
+}
+
+/// All pockets of the affiliates who were changed on a day.
+async fn pockets_of_changed(app: &App, day: Date) -> Result<Vec<Pocket>, StoreError> {
+    let changed = app.store.affiliates_changed_on(day).await?;
+    let of_each: Vec<Vec<Pocket>> = stream::iter(changed)
+        .map(async |affiliate| app.store.pockets_of(&affiliate).await)
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(of_each.into_iter().flatten().collect())
 }
 
 /// Takes a step with each, side by side. When time is short no other one is begun, and those under
@@ -216,14 +225,15 @@ async fn buckets_at_the_end(
     app: &App,
     day: Date,
 ) -> Result<BTreeMap<(Pocket, u8), Bucket>, StoreError> {
-    let mut found = buckets(app, day).await?;
-    for affiliate in app.store.affiliates_changed_on(day).await? {
-        for pocket in app.store.pockets_of(&affiliate).await? {
-            found.extend(app.store.buckets_of(&pocket, 1, day).await?);
-        }
-    }
-    let keyed = found.into_iter();
-    Ok(keyed
+    let pockets = pockets_of_changed(app, day).await?;
+    let of_changed: Vec<Vec<Bucket>> = stream::iter(pockets)
+        .map(async |pocket| app.store.buckets_of(&pocket, 1, day).await)
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let listed = buckets(app, day).await?.into_iter();
+    let found = listed.chain(of_changed.into_iter().flatten());
+    Ok(found
         .map(|bucket| ((bucket.pocket.clone(), bucket.lane), bucket))
         .collect())
 }

@@ -30,13 +30,6 @@ pub struct Versioned<R> {
 }
 
 impl<R> Versioned<R> {
-    /// From when on a change that is made now is in force: versions follow each other, whatever the
-    /// clocks of those who make them say.
-    #[must_use]
-    pub fn next_since(&self, now: Timestamp) -> Timestamp {
-        now.max(self.since)
-    }
-
     /// Another thing in the same place.
     pub(super) fn with<T>(self, record: T) -> Versioned<T> {
         Versioned {
@@ -393,7 +386,8 @@ impl Store {
             record: record.clone(),
             version: seen.version + 1,
             made_at: seen.made_at,
-            since: seen.next_since(now),
+            // Versions follow each other, whatever the clocks of those who make them say.
+            since: now.max(seen.since),
         };
         let table = self.core();
         let seen_version = i64::try_from(seen.version).unwrap_or(i64::MAX);
