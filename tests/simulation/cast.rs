@@ -62,7 +62,7 @@ pub fn basket(amount: i64) -> [(&'static str, i64); 3] {
 pub const SHOE: &str = "shoe";
 
 /// A link that takes so many clicks of people in all: by affiliate and program.
-pub const BOUNDED: [(usize, usize, usize); 2] = [(2, 0, 1), (1, 1, 2)];
+pub const BOUNDED: [(usize, usize, usize); 3] = [(2, 0, 1), (1, 1, 2), (3, 3, 1)];
 
 pub const PROGRAMS: [Program; 5] = [
     Program {

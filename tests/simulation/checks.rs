@@ -18,8 +18,16 @@ use crate::world::{Function, function_of, minor};
 /// Whose money, of whom, in what.
 type Pocket = (String, String, String);
 
-/// What a pocket must have come to: earned less taken back, and adjusted.
-type Due = BTreeMap<Pocket, (i64, i64)>;
+/// What has to stand in the books.
+#[derive(Default)]
+struct Due {
+    /// What a pocket must have come to: earned less taken back, and adjusted.
+    sums: BTreeMap<Pocket, (i64, i64)>,
+    /// By conversion and affiliate: the day it becomes payable, since 1970.
+    payable: BTreeMap<(String, String), i64>,
+    /// By adjustment: the same.
+    adjusted: BTreeMap<String, i64>,
+}
 
 /// By order and part: what was to be taken back, all that is left if none, and what that was told at
 /// last.
@@ -38,8 +46,8 @@ pub async fn all(people: &People) {
     for day in [last + 1, last + 1 + DAYS_AFTER] {
         world.go_to(day * DAY + HOUR).await;
         // A call that is near its time's end leaves days for the next one.
-        let said = match world.fire().await {
-            None => world.fire().await,
+        let said = match world.fire(world.millis()).await {
+            None => world.fire(world.millis()).await,
             said => said,
         };
         match said {
@@ -54,7 +62,7 @@ pub async fn all(people: &People) {
         }
     }
     runs_say_the_same(people).await;
-    let mut due = Due::new();
+    let mut due = Due::default();
     let mut orders = BTreeMap::new();
     for order in 0..people.history.orders.len() {
         if let Some(found) = orders::is_credited_once(people, order, &accepted, &mut due).await {
@@ -73,6 +81,14 @@ pub async fn all(people: &People) {
         month_holds(people, payer).await;
         reconciled(people, payer).await;
     }
+}
+
+/// Days since 1970.
+fn day_number(text: &str) -> i64 {
+    let day: jiff::civil::Date = text.parse().unwrap_or_default();
+    shared::period::start_of(day)
+        .as_millisecond()
+        .div_euclid(DAY)
 }
 
 async fn get(people: &People, path: &str) -> Value {
@@ -101,13 +117,20 @@ async fn amendments(people: &People) {
     }
 }
 
-/// The values that amendments gave an order, in minor units.
-fn amended(people: &People, order: usize) -> Vec<i64> {
+/// An order's amendments: the new value in minor units, and what it was told at last.
+fn told_of_amendments(people: &People, order: usize) -> Vec<(i64, u16)> {
     let seen = people.seen.borrow();
     let of_order = seen.amendments.iter().filter(|((of, _), _)| *of == order);
     of_order
-        .filter(|(_, (_, statuses))| statuses.contains(&200))
-        .map(|(_, (amount, _))| *amount)
+        .filter_map(|(_, (amount, statuses))| Some((*amount, *statuses.last()?)))
+        .collect()
+}
+
+/// The values that amendments gave an order, in minor units.
+fn amended(people: &People, order: usize) -> Vec<i64> {
+    let told = told_of_amendments(people, order).into_iter();
+    told.filter(|(_, status)| *status == 200)
+        .map(|(amount, _)| amount)
         .collect()
 }
 
@@ -276,11 +299,17 @@ fn budgets_hold(people: &People, orders: &BTreeMap<usize, Value>) {
             continue;
         };
         let is_theirs = |order: &usize| people.history.orders[*order].program == number;
-        let credits = orders
+        let earned = |order: usize, content: usize| {
+            let amount = people.history.orders[order].amounts[content];
+            model::commissions(program, amount)[0]
+        };
+        // An amendment asks for nothing of a budget: what counts is what came first.
+        let credited = orders
             .iter()
-            .filter(|(order, _)| is_theirs(order))
-            .flat_map(|(_, found)| found["commissions"].as_array().into_iter().flatten());
-        let taken: i64 = credits.map(|credit| minor(&credit["amount"])).sum();
+            .filter(|(order, found)| is_theirs(order) && found["commissions"] != json!([]));
+        let taken: i64 = credited
+            .map(|(order, _)| earned(*order, orders::taken_content(people, *order)))
+            .sum();
         if taken > budget {
             people.world.wrong(
                 "budgets",
@@ -290,8 +319,7 @@ fn budgets_hold(people: &People, orders: &BTreeMap<usize, Value>) {
         let seen = people.seen.borrow();
         for (order, posts) in seen.posts.iter().filter(|(order, _)| is_theirs(order)) {
             for posted in posts.iter().filter(|posted| is_over_budget(&posted.answer)) {
-                let amount = people.history.orders[*order].amounts[posted.content];
-                let wanted = model::commissions(program, amount)[0];
+                let wanted = earned(*order, posted.content);
                 if taken + wanted <= budget {
                     people.world.wrong(
                         "budgets",

@@ -119,9 +119,10 @@ pub enum Step {
         affiliate: usize,
         terms: usize,
     },
-    /// The schedule fires, and is delivered this often.
+    /// The schedule's event of so many milliseconds ago, delivered this often.
     Run {
         copies: usize,
+        back: i64,
     },
     /// Somebody takes payouts to the bank.
     Bank {
@@ -336,10 +337,7 @@ impl History {
     /// What a few orders meet: another value, a claim, a customer who wants to be forgotten.
     fn exceptions(&mut self, rng: &mut Rng, order: usize, amount: i64) {
         let program = PROGRAMS[self.orders[order].program];
-        // What a budget gave is not asked for again by an amendment; lines would have to be told
-        // anew.
-        let is_amendable = program.budget.is_none() && !program.has_basket();
-        if is_amendable && rng.u8(0..3) == 0 {
+        if rng.u8(0..3) == 0 {
             for id in 0..rng.usize(1..3) {
                 let step = Step::Amend {
                     order,
@@ -360,12 +358,12 @@ impl History {
             let moment = self.later(rng, 0);
             self.push(moment, step);
         }
-        if !program.knows_customers && rng.u8(0..4) == 0 {
+        if !program.knows_customers && rng.u8(0..3) == 0 {
             let moment = self.later(rng, 0);
             let step = Step::Credit {
                 order,
                 affiliate: rng.usize(0..AFFILIATES),
-                another: rng.bool().then(|| rng.usize(0..AFFILIATES)),
+                another: (rng.u8(0..4) != 0).then(|| rng.usize(0..AFFILIATES)),
             };
             self.push(moment, step);
         }
@@ -440,12 +438,14 @@ impl History {
             };
             if is_early {
                 let copies = [1, 2, 2, 3][rng.usize(0..4)];
-                self.push(moment, Step::Run { copies });
+                let back = if rng.u8(0..5) == 0 { DAY } else { 0 };
+                self.push(moment, Step::Run { copies, back });
                 if self.is_nightly || rng.bool() {
                     self.comes_back(rng, moment);
                 }
             } else if rng.u8(0..9) == 0 {
-                self.push(moment, Step::Run { copies: 1 });
+                let back = HOUR * rng.i64(0..30);
+                self.push(moment, Step::Run { copies: 1, back });
             }
             if rng.u8(0..8) == 0 {
                 self.decisions(rng, moment);

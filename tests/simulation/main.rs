@@ -67,6 +67,8 @@ struct Outcome {
 #[derive(Default, PartialEq, Eq)]
 struct Met {
     troubles: BTreeMap<String, u64>,
+    /// What is no trouble, and yet has to be met.
+    sights: BTreeMap<&'static str, u64>,
     calls: u64,
 }
 
@@ -97,7 +99,7 @@ async fn world(history: &History, plant: Option<Plant>, stages: &Stages) -> Outc
                 | Step::Approve { copies, .. }
                 | Step::Amend { copies, .. }
                 | Step::Adjust { copies, .. }
-                | Step::Run { copies } => *copies,
+                | Step::Run { copies, .. } => *copies,
                 Step::Bank { tellers, .. } => *tellers,
                 _ => 1,
             };
@@ -123,6 +125,7 @@ async fn world(history: &History, plant: Option<Plant>, stages: &Stages) -> Outc
             world.wrong("answers", "a function panicked");
         }
     }
+    let closed_under_way = people.seen.borrow().closed.len();
     Box::pin(checks::all(&people)).await;
     let mut troubles: BTreeMap<String, u64> = BTreeMap::new();
     for (fault, count) in world.table.faults_injected() {
@@ -131,10 +134,16 @@ async fn world(history: &History, plant: Option<Plant>, stages: &Stages) -> Outc
     for (trouble, count) in world.troubles.borrow().iter() {
         troubles.insert(format!("{trouble:?}"), *count);
     }
+    let mut sights = world.sights();
+    sights.insert(
+        "months closed while more happened",
+        u64::try_from(closed_under_way).unwrap_or(0),
+    );
     Outcome {
         wrongs: world.wrongs.borrow().clone(),
         met: Met {
             troubles,
+            sights,
             calls: world.table.call_count(),
         },
     }
@@ -174,6 +183,9 @@ impl Total {
         for (name, count) in &outcome.met.troubles {
             *self.met.troubles.entry(name.clone()).or_default() += count;
         }
+        for (name, count) in &outcome.met.sights {
+            *self.met.sights.entry(name).or_default() += count;
+        }
         if !outcome.wrongs.is_empty() {
             self.bad.push(seed);
         }
@@ -193,6 +205,11 @@ impl Total {
                 per_mille % 10
             );
         }
+        let sights = self.met.sights.iter();
+        let sights: Vec<String> = sights
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect();
+        println!("and {}", sights.join(", "));
         let per_second = u128::from(self.worlds) * 10_000 / took.as_millis().max(1);
         println!(
             "{} s, {}.{} worlds a second",
@@ -213,7 +230,15 @@ impl Total {
         if !rare.is_empty() {
             println!("less than 1 % of all faults: {}", rare.join(", "));
         }
-        rare.is_empty()
+        let sights = self.met.sights.iter();
+        let unseen: Vec<&str> = sights
+            .filter(|(_, count)| **count == 0)
+            .map(|(name, _)| *name)
+            .collect();
+        if !unseen.is_empty() {
+            println!("never met: {}", unseen.join(", "));
+        }
+        rare.is_empty() && unseen.is_empty()
     }
 }
 
@@ -322,7 +347,7 @@ fn plant_called(name: &str) -> Result<Plant, String> {
     })
 }
 
-/// Each bug is to be noticed; in the same worlds without it nothing is wrong, or `worlds` says so.
+/// Each bug is to be noticed. That the same worlds are right without it, `worlds` says: it has to be asked.
 fn plants(options: &Options) -> bool {
     let stages = Stages::none();
     let mut all_noticed = true;

@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tests::{Answer, BROWSER};
 
-use crate::cast::{PROGRAMS, TERMS, basket, customer};
+use crate::cast::{PROGRAMS, Program, TERMS, basket, customer};
 use crate::history::{DAY, History, Part, Step};
 use crate::world::{
     Function, Trouble, World, affiliate_id, decimal, instant, minor, slug, terms_json,
@@ -51,6 +51,14 @@ pub struct Payment {
     pub came_back: bool,
 }
 
+/// A try to change an affiliate's terms, from when to when in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct Change {
+    pub under_way: (i64, i64),
+    pub terms: usize,
+    pub was_done: bool,
+}
+
 /// What was seen from outside, by everybody together.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -72,6 +80,11 @@ pub struct Seen {
     pub forgotten: BTreeSet<(usize, usize)>,
     /// Visitors of programs who were forgotten.
     pub forgotten_visitors: BTreeSet<(usize, usize)>,
+    /// By order: from when to when something was under way that may credit somebody with it, in
+    /// milliseconds since 1970.
+    pub dealings: BTreeMap<usize, Vec<(i64, i64)>>,
+    /// By affiliate: each try to change its terms.
+    pub changes: BTreeMap<usize, Vec<Change>>,
     /// What a run of a day said, each time.
     pub runs: Vec<Value>,
     pub bank: BTreeMap<String, Payment>,
@@ -143,7 +156,7 @@ impl People {
             } => self.credit(order, affiliate, another).await,
             Step::Forget { order } => self.forget(order).await,
             Step::ForgetVisitor { click } => self.forget_visitor(click).await,
-            Step::Reconcile => self.world.reconcile().await,
+            Step::Reconcile => self.world.reconcile(at).await,
             Step::Adjust {
                 id,
                 affiliate,
@@ -156,7 +169,7 @@ impl People {
                     .await;
             }
             Step::Terms { affiliate, terms } => self.change(affiliate, terms).await,
-            Step::Run { .. } => self.run().await,
+            Step::Run { back, .. } => self.run(at - back).await,
             Step::Bank { seed, .. } => {
                 let number = u64::try_from(number).unwrap_or(0);
                 self.teller(Rng::with_seed(seed.wrapping_add(number)), number)
@@ -262,13 +275,14 @@ impl People {
             body["click_id"] = json!(click.id);
         }
         if program.has_basket() {
-            let line = |(sku, amount): (&str, i64)| json!({"sku": sku, "amount": decimal(amount, program.currency)});
-            body["items"] = json!(basket(terms.amounts[content]).map(line));
+            body["items"] = lines(&program, terms.amounts[content]);
         }
+        let from = self.world.millis();
         let answer = self
             .world
             .deliver(Function::Postback, Method::POST, "/postback", "", &body)
             .await;
+        self.dealt(order, from);
         let posted = Posted {
             click,
             content,
@@ -281,6 +295,13 @@ impl People {
             .entry(order)
             .or_default()
             .push(posted);
+    }
+
+    /// What began then, and is answered now, may have credited somebody with this order.
+    fn dealt(&self, order: usize, from: i64) {
+        let mut seen = self.seen.borrow_mut();
+        let of_order = seen.dealings.entry(order).or_default();
+        of_order.push((from, self.world.millis()));
     }
 
     pub async fn reverse(&self, order: usize, part: Option<Part>) -> Answer {
@@ -387,10 +408,13 @@ impl People {
         let Some(conversion) = self.told_conversion(order).await else {
             return;
         };
-        let currency = PROGRAMS[self.history.orders[order].program].currency;
-        let body = json!({
-            "id": format!("am{id}"), "amount": decimal(amount, currency), "reason": "a world",
+        let program = PROGRAMS[self.history.orders[order].program];
+        let mut body = json!({
+            "id": format!("am{id}"), "amount": decimal(amount, program.currency), "reason": "a world",
         });
+        if program.has_basket() {
+            body["items"] = lines(&program, amount);
+        }
         let path = format!("conversions/{conversion}/amend");
         let answer = self.world.api(Method::POST, &path, &body).await;
         let code = answer.body["code"].as_str();
@@ -433,7 +457,9 @@ impl People {
             ("decline", json!({"reason": "a world"}))
         };
         let path = format!("claims/{id}/{word}");
+        let from = world.millis();
         let answer = world.api(Method::POST, &path, &body).await;
+        self.dealt(order, from);
         let code = answer.body["code"].as_str();
         let is_known = match answer.status {
             200 => true,
@@ -464,7 +490,9 @@ impl People {
     async fn give(&self, id: &str, order: usize, affiliate: usize) {
         let body = json!({"affiliate": affiliate_id(affiliate), "reason": "a world"});
         let path = format!("conversions/{id}/credit");
+        let from = self.world.millis();
         let answer = self.world.api(Method::POST, &path, &body).await;
+        self.dealt(order, from);
         match (answer.status, answer.body["code"].as_str()) {
             (200, _) => {
                 self.seen.borrow_mut().given.insert((order, affiliate));
@@ -556,7 +584,17 @@ impl People {
             let mut body = terms_json(TERMS[terms]);
             body["lanes"] = json!((lanes + 1).min(LANES_MOST));
             body["if-match"] = json!(etag);
-            if self.world.api(Method::PATCH, &path, &body).await.status == 200 {
+            let from = self.world.millis();
+            let answer = self.world.api(Method::PATCH, &path, &body).await;
+            let change = Change {
+                under_way: (from, self.world.millis()),
+                terms,
+                was_done: answer.status == 200,
+            };
+            let mut seen = self.seen.borrow_mut();
+            seen.changes.entry(affiliate).or_default().push(change);
+            drop(seen);
+            if change.was_done {
                 return;
             }
         }
@@ -566,10 +604,10 @@ impl People {
         );
     }
 
-    /// As a schedule does: a few times, and then the next day's run must do.
-    async fn run(&self) {
+    /// As a schedule does: a few times, with the event's own time, and then the next day's run must do.
+    async fn run(&self, time: i64) {
         for _ in 0..3 {
-            if let Some(said) = self.world.fire().await {
+            if let Some(said) = self.world.fire(time).await {
                 self.seen.borrow_mut().runs.push(said);
                 return;
             }
@@ -750,6 +788,12 @@ impl People {
             .wrong("answers", format!("{payer}'s May has no report"));
         Vec::new()
     }
+}
+
+/// The lines of an order of so much.
+fn lines(program: &Program, amount: i64) -> Value {
+    let line = |(sku, of_line)| json!({"sku": sku, "amount": decimal(of_line, program.currency)});
+    json!(basket(amount).map(line))
 }
 
 /// The cookie that a visitor has had from the beginning.

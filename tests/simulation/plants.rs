@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use clickledger::embedded::{Embedded, Passing};
@@ -54,10 +54,11 @@ pub enum Plant {
     VisitorStillNamed,
     LinesForgotten,
     GivenWithoutVersion,
+    HoldForgotten,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 37] = [
+    pub const ALL: [(Self, &'static str); 38] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -194,14 +195,18 @@ impl Plant {
             Self::GivenWithoutVersion,
             "people may give an order to somebody that others have by now",
         ),
+        (
+            Self::HoldForgotten,
+            "money becomes payable at once, however long its program holds it",
+        ),
     ];
 
     /// Stands between functions and table from here on.
-    pub fn put_into(plant: Option<Self>, table: &Embedded, today: Arc<AtomicI64>, seed: u64) {
+    pub fn put_into(plant: Option<Self>, table: &Embedded, told: &Told, seed: u64) {
         let mut between = Between {
             plant,
             database: table.engine().clone(),
-            today,
+            told: told.clone(),
             seed,
             numbers: seed,
             listed: BTreeMap::new(),
@@ -236,11 +241,19 @@ impl Plant {
     }
 }
 
+/// What a world and whoever stands between its functions and its table tell each other.
+#[derive(Clone, Default)]
+pub struct Told {
+    /// Days since 1970, by a clock that is right.
+    pub today: Arc<AtomicI64>,
+    /// How many items lists have missed.
+    pub missed: Arc<AtomicU64>,
+}
+
 struct Between {
     plant: Option<Plant>,
     database: Database,
-    /// Days since 1970, by a clock that is right.
-    today: Arc<AtomicI64>,
+    told: Told,
     seed: u64,
     numbers: u64,
     /// Buckets as they were listed.
@@ -547,12 +560,15 @@ impl Between {
         let numbers = &mut self.numbers;
         let fresh = &self.fresh;
         if let Some(items) = answer["Items"].as_array_mut() {
+            let whole = items.len();
             items.retain(|item| {
                 let key = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
                 let made = fresh.get(&(key("pk"), key("sk")));
                 *numbers = next(*numbers);
                 made.is_none_or(|made| made.elapsed() > FRESH || (*numbers >> 33).is_multiple_of(2))
             });
+            let missed = u64::try_from(whole - items.len()).unwrap_or(0);
+            self.told.missed.fetch_add(missed, Ordering::Relaxed);
         }
     }
 
@@ -585,8 +601,9 @@ impl Between {
                 }
             }
             Plant::DaysOutOfOrder if operation == "GetItem" && pk(request) == "BOOKS" => {
-                let before = jiff::civil::date(1970, 1, 1)
-                    .checked_add(jiff::Span::new().days(self.today.load(Ordering::Relaxed) - 2));
+                let before = jiff::civil::date(1970, 1, 1).checked_add(
+                    jiff::Span::new().days(self.told.today.load(Ordering::Relaxed) - 2),
+                );
                 let before = before.map(|day| day.to_string()).unwrap_or_default();
                 let item = &mut answer["Item"];
                 let done = item["done"]["S"].as_str().unwrap_or_default();
@@ -609,6 +626,14 @@ impl Between {
                     && answer["Attributes"]["gates_closed_at"].is_object() =>
             {
                 answer["Attributes"]["gates_closed_at"] = json!({"S": "2026-01-01T00:00:00Z"});
+            }
+            Plant::HoldForgotten => {
+                let items = answer["Items"].as_array_mut().into_iter().flatten();
+                let items: Vec<&mut Value> = items.collect();
+                for item in items {
+                    forget_hold(item);
+                }
+                forget_hold(&mut answer["Item"]);
             }
             Plant::ConflictAsRefusal => {
                 for reason in answer["CancellationReasons"]
@@ -680,6 +705,18 @@ fn is_listed_late(pk: &str) -> bool {
     ["B#", "CHANGES#", "affiliate#"]
         .iter()
         .any(|name| pk.starts_with(name))
+}
+
+/// No program holds anything.
+fn forget_hold(item: &mut Value) {
+    let text = item["doc"]["S"].as_str().unwrap_or_default();
+    let Ok(mut program) = serde_json::from_str::<Value>(text) else {
+        return;
+    };
+    if program["hold_days"].is_number() {
+        program["hold_days"] = json!(0);
+        item["doc"]["S"] = json!(program.to_string());
+    }
 }
 
 fn is_note(at: &Value) -> bool {

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,10 +31,10 @@ use tokio::time::Instant;
 
 use crate::cast::{TERMS, Terms};
 use crate::history::{DAY, History, SECOND};
-use crate::plants::Plant;
+use crate::plants::{Plant, Told};
 
 /// How far an instance's clock may be off, in milliseconds.
-const SKEW: i64 = 2 * SECOND;
+pub const SKEW: i64 = 2 * SECOND;
 /// How long a function may take: then it is stopped.
 pub const TIMEOUT: Duration = Duration::from_secs(900);
 /// How often a delivery is repeated before the world counts as stuck.
@@ -80,6 +80,8 @@ struct Instance {
     app: App,
     redirect: Redirect,
     skew: i64,
+    /// How many changes its keys had seen.
+    ring: u32,
 }
 
 pub struct World {
@@ -91,15 +93,15 @@ pub struct World {
     pub tokens: Vec<String>,
     /// The affiliates' own keys.
     pub affiliates: Vec<String>,
-    ring: RefCell<KeyRing>,
+    /// The keys, and how often they changed.
+    ring: RefCell<(u32, KeyRing)>,
     instances: RefCell<BTreeMap<usize, Rc<Instance>>>,
     /// The moment's instant, and when the runtime came to it.
     moment: Cell<(i64, Instant)>,
     is_rough: Cell<bool>,
     /// How many functions are at work.
     at_work: Cell<u32>,
-    /// Days since 1970, for a bug that wants to know.
-    today: Arc<AtomicI64>,
+    told: Told,
     clients: [aws_sdk_dynamodb::Client; 5],
     pub troubles: RefCell<BTreeMap<Trouble, u64>>,
     /// What must not be, in the order in which it was seen.
@@ -131,7 +133,7 @@ impl World {
     /// The stage of that day, each affiliate's terms as the history has them; then the network
     /// turns as rough as it says.
     pub async fn new(history: &History, plant: Option<Plant>, stages: &Stages) -> Rc<Self> {
-        let at = history.moments[0].at - SECOND;
+        let at = history.moments[0].at - 5 * SKEW;
         let stage = stages.of(at).await;
         fastrand::seed(history.seed);
         let table = Embedded::in_memory();
@@ -146,7 +148,7 @@ impl World {
         for (number, terms) in history.terms.iter().enumerate() {
             world.gets_terms(number, TERMS[*terms]).await;
         }
-        Plant::put_into(plant, &world.table, Arc::clone(&world.today), history.seed);
+        Plant::put_into(plant, &world.table, &world.told, history.seed);
         let mut faults = Faults::seeded(history.seed)
             .with_latency(LATENCY_MS)
             .with_short_pages();
@@ -176,12 +178,12 @@ impl World {
             auditor: "another-person-of-that-world-000".to_owned(),
             tokens: Vec::new(),
             affiliates: Vec::new(),
-            ring: RefCell::new(ring),
+            ring: RefCell::new((0, ring)),
             instances: RefCell::default(),
             moment: Cell::new((at, Instant::now())),
             is_rough: Cell::new(false),
             at_work: Cell::new(0),
-            today: Arc::default(),
+            told: Told::default(),
             clients: ["redirect", "postback", "payout", "report", "console"]
                 .map(|name| table.client(name)),
             troubles: RefCell::default(),
@@ -195,9 +197,10 @@ impl World {
         if let Some(instance) = self.instances.borrow().get(&place) {
             return Rc::clone(instance);
         }
+        let (change, ring) = self.ring.borrow().clone();
         let app = App {
             store: Store::new(self.clients[function as usize].clone(), tables::names()),
-            keys: Arc::new(Keys::fixed(self.ring.borrow().clone())),
+            keys: Arc::new(Keys::fixed(ring)),
             public_url: "https://go.example".to_owned(),
             fallback_url: None,
             is_one_machine: false,
@@ -213,6 +216,7 @@ impl World {
             redirect: Redirect::new(app.clone()),
             app,
             skew,
+            ring: change,
         });
         self.instances
             .borrow_mut()
@@ -220,34 +224,34 @@ impl World {
         instance
     }
 
-    /// A deployment, or new keys: whatever runs goes on, whatever comes meets new instances.
+    /// A deployment: whatever runs goes on, whatever comes meets new instances.
     pub fn restart(&self) {
         self.instances.borrow_mut().clear();
     }
 
-    /// In two steps, each known to every instance before the next: a new key verifies, then it
-    /// signs.
+    /// In two steps: a new key verifies, and once every instance knows it, it signs. Some that know the
+    /// step before go on beside those that know this one.
     pub fn rotate(&self) {
-        let ring = self.ring.borrow().clone();
+        let (change, ring) = self.ring.borrow().clone();
         let next = match ring.waiting_number() {
             Some(number) => ring.signed_by(number),
             None => ring.extended([ring.newest_number() + 8; 32]),
         };
         // A ring holds so many keys and no more.
-        if let Ok(next) = next {
-            *self.ring.borrow_mut() = next;
-        }
-        self.restart();
+        let Ok(next) = next else {
+            return;
+        };
+        *self.ring.borrow_mut() = (change + 1, next);
+        let mut rng = self.rng.borrow_mut();
+        self.instances
+            .borrow_mut()
+            .retain(|_, instance| instance.ring == change && rng.bool());
     }
 
     /// Milliseconds since 1970, by a clock that is right.
     pub fn millis(&self) -> i64 {
         let (at, since) = self.moment.get();
         at + i64::try_from(since.elapsed().as_millis()).unwrap_or(0)
-    }
-
-    pub fn now(&self) -> Timestamp {
-        instant(self.millis())
     }
 
     /// Time goes on to the next moment. Where that is far, whatever is at work ends before: a
@@ -264,7 +268,7 @@ impl World {
             self.table.arrive();
         }
         let at = at.max(self.millis());
-        self.today.store(at / DAY, Ordering::Relaxed);
+        self.told.today.store(at / DAY, Ordering::Relaxed);
         self.moment.set((at, Instant::now()));
     }
 
@@ -297,7 +301,10 @@ impl World {
     /// A life that may end at any await; none if it did, or if nobody heard the answer.
     async fn live<T>(&self, function: Function, life: impl Future<Output = T>) -> Option<T> {
         let polls = if self.happens(7) {
-            self.rng.borrow_mut().u32(1..90)
+            // Most calls are over soon; a run or a close is not.
+            let mut rng = self.rng.borrow_mut();
+            let most = [90, 90, 1_500][rng.usize(..3)];
+            rng.u32(1..most)
         } else {
             u32::MAX
         };
@@ -359,26 +366,27 @@ impl World {
         }
     }
 
-    /// The schedule's event, for the day before. None: it failed, or nobody heard.
-    pub async fn fire(&self) -> Option<Value> {
+    /// The schedule's event of that time, in milliseconds since 1970, for the day before it. None: it
+    /// failed, or nobody heard.
+    pub async fn fire(&self, time: i64) -> Option<Value> {
         let instance = self.instance(Function::Payout);
         let now = instant(self.millis() + instance.skew);
         let schedule = Schedule {
             day: None,
-            scheduled_time: self.now(),
+            scheduled_time: instant(time),
         };
         let clock = self.clock(instance.skew);
         let run = payout::scheduled(&instance.app, &schedule, watch(&clock, now));
         self.live(Function::Payout, run).await.and_then(Result::ok)
     }
 
-    /// The schedule's reconciliation, as often as it takes.
-    pub async fn reconcile(&self) {
+    /// The schedule's reconciliation of that time, as often as it takes.
+    pub async fn reconcile(&self, time: i64) {
         for _ in 0..REPEATS_MOST {
             let instance = self.instance(Function::Report);
             let schedule = Schedule {
                 day: None,
-                scheduled_time: self.now(),
+                scheduled_time: instant(time),
             };
             let reconciled = report::scheduled(&instance.app, &schedule);
             if let Some(Ok(_)) = self.live(Function::Report, reconciled).await {
@@ -427,6 +435,19 @@ impl World {
             status: 0,
             body: Value::Null,
         }
+    }
+
+    /// What happened besides, by name.
+    pub fn sights(&self) -> BTreeMap<&'static str, u64> {
+        let (changes, _) = *self.ring.borrow();
+        BTreeMap::from([
+            ("pages cut short", self.table.short_pages()),
+            (
+                "items that a list missed",
+                self.told.missed.load(Ordering::Relaxed),
+            ),
+            ("steps of a key's rotation", u64::from(changes)),
+        ])
     }
 
     pub async fn api(&self, method: Method, path: &str, body: &Value) -> tests::Answer {
@@ -488,10 +509,7 @@ pub fn minor(amount: &Value) -> i64 {
 }
 
 pub fn terms_json(terms: Terms) -> Value {
-    let minimum = match terms.minimum {
-        0 => json!({}),
-        minimum => json!({terms.currency: decimal(minimum, terms.currency)}),
-    };
+    let minimum = json!({terms.currency: decimal(terms.minimum, terms.currency)});
     json!({
         "status": if terms.is_active { "active" } else { "suspended" },
         "payout": {

@@ -179,6 +179,11 @@ impl Embedded {
         self.network().injected()
     }
 
+    /// How many pages were made to end before they held all, since this engine was made.
+    pub fn short_pages(&self) -> u64 {
+        self.network().short_pages()
+    }
+
     /// All that is still on its way arrives now: DynamoDB takes no request that was signed more
     /// than a few minutes ago.
     pub fn arrive(&self) {
@@ -319,6 +324,10 @@ impl Embedded {
         let applied = plan
             .applied
             .then(|| engine::answer(&self.inner.database, &asked));
+        let cut_short = applied.as_ref().filter(|_| asked.page.is_some());
+        if cut_short.is_some_and(|answer| has_next_page(&answer.body)) {
+            self.network().count_short_page();
+        }
         if let (Some(call), Some(answer)) = (&mut call, &applied) {
             call.units_tenths = calls::units_tenths(&tree(&answer.body));
         }
@@ -479,6 +488,11 @@ fn text(tree: &Value) -> Bytes {
 }
 
 /// What a read finds where nothing is.
+fn has_next_page(body: &[u8]) -> bool {
+    let body = std::str::from_utf8(body).unwrap_or_default();
+    body.contains(r#""LastEvaluatedKey""#)
+}
+
 fn nothing(operation: &str) -> Bytes {
     match operation {
         "Query" => Bytes::from_static(br#"{"Items":[],"Count":0,"ScannedCount":0}"#),

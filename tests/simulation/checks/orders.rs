@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Accepted, Due, amended, get};
+use super::{Accepted, Due, amended, day_number, get, told_of_amendments};
 use crate::cast::{Model, PROGRAMS, Program, basket};
-use crate::history::Part;
+use crate::history::{DAY, Part};
 use crate::model;
 use crate::people::{Click, People, Posted};
-use crate::world::{affiliate_id, minor};
+use crate::world::{SKEW, affiliate_id, instant, minor};
 
 /// How long before a click that was heard of the same visit may have been recorded unheard.
 const UNHEARD: i64 = 60_000;
@@ -73,6 +73,20 @@ pub(super) async fn is_credited_once(
     Some(order.found)
 }
 
+/// What was said of an order when it was taken: one of two.
+pub(super) fn taken_content(people: &People, number: usize) -> usize {
+    let seen = people.seen.borrow();
+    let mut posts = seen.posts.get(&number).into_iter().flatten();
+    let taken = posts.find(|posted| posted.answer.status == 200);
+    taken.map_or(0, |posted| posted.content)
+}
+
+/// What the lines of one sku come to, of an order of so much.
+fn of_sku(amount: i64, sku: &str) -> i64 {
+    let lines = basket(amount).into_iter().filter(|(of, _)| *of == sku);
+    lines.map(|(_, of_line)| of_line).sum()
+}
+
 impl Order<'_> {
     fn wrong(&self, what: impl std::fmt::Display) {
         let what = format!("o{}: {what}", self.number);
@@ -93,16 +107,10 @@ impl Order<'_> {
         matches!(self.decided_by(), Some("claim" | "person"))
     }
 
-    /// What was said of it when it was taken: one of two.
-    fn content(&self) -> usize {
-        let taken = self.posts.iter().find(|posted| posted.answer.status == 200);
-        taken.map_or(0, |posted| posted.content)
-    }
-
     fn has_its_value(&self) -> bool {
         let amounts = self.people.history.orders[self.number].amounts;
         let is_right = match self.amended.as_slice() {
-            [] => self.amount == amounts[self.content()],
+            [] => self.amount == amounts[taken_content(self.people, self.number)],
             values => values.contains(&self.amount),
         };
         if !is_right {
@@ -150,7 +158,7 @@ impl Order<'_> {
     fn is_answered(&self, posted: &Posted, objection: Option<&'static str>) -> bool {
         let answer = &posted.answer;
         let code = answer.body["code"].as_str();
-        let is_taken = if posted.content == self.content() {
+        let is_taken = if posted.content == taken_content(self.people, self.number) {
             answer.status == 200
         } else {
             answer.status == 409 && code == Some("order_conflict")
@@ -264,9 +272,9 @@ impl Order<'_> {
                 "{remaining} of {amount} remain, {refunded} taken back, whole {is_whole}"
             ));
         }
+        self.amended_if_it_may_be(refunded, &by_sku);
         let left_of = |sku: &'static str| -> i64 {
-            let lines = basket(amount).into_iter().filter(|(of, _)| *of == sku);
-            lines.map(|(_, of_line)| of_line).sum::<i64>() - by_sku.get(sku).copied().unwrap_or(0)
+            of_sku(amount, sku) - by_sku.get(sku).copied().unwrap_or(0)
         };
         for (part, status) in &self.parts {
             let is_too_much = match part {
@@ -283,6 +291,29 @@ impl Order<'_> {
             }
         }
         by_sku
+    }
+
+    /// An amendment is refused for two reasons: more was taken back than it would leave, or nobody earns
+    /// by the order.
+    fn amended_if_it_may_be(&self, refunded: i64, by_sku: &BTreeMap<&'static str, i64>) {
+        let refunded = refunded.max(self.amount - self.remaining);
+        let status = self.found["status"].as_str().unwrap_or_default();
+        for (amount, told) in told_of_amendments(self.people, self.number) {
+            let is_too_little = amount < refunded
+                || by_sku
+                    .iter()
+                    .any(|(sku, taken)| of_sku(amount, sku) < *taken);
+            let is_right = match told {
+                200 => true,
+                409 => matches!(status, "unattributed" | "rejected"),
+                _ => is_too_little,
+            };
+            if !is_right {
+                self.wrong(format!(
+                    "{status}, and a new value of {amount} was answered {told}, {refunded} taken back"
+                ));
+            }
+        }
     }
 
     fn is_decided(&self) {
@@ -332,7 +363,10 @@ impl Order<'_> {
             }
             if self.found["status"] == "approved" || self.found["status"] == "reversed" {
                 let back = if program.has_basket() && remaining > 0 {
-                    model::given_back_of_lines(program, amount, by_sku)
+                    let by_name = model::given_back_of_lines(program, amount, by_sku);
+                    let named: i64 = by_sku.values().sum();
+                    let unnamed = amount - remaining - named;
+                    by_name + self.given_back_unnamed(credit, share - by_name, unnamed, named)
                 } else {
                     model::given_back(program, share, amount - remaining, amount)
                 };
@@ -341,9 +375,53 @@ impl Order<'_> {
                     affiliate,
                     program.currency.to_owned(),
                 );
-                due.entry(pocket).or_default().0 += share - back;
+                due.sums.entry(pocket).or_default().0 += share - back;
             }
+            self.is_held(credit, due);
         }
+    }
+
+    /// What is given back of the rest of a commission for what was taken of the order as a whole, before
+    /// a new value left more of it. As it is rounded anew with each part that is taken after that, and
+    /// never falls, it may be a unit or two more.
+    fn given_back_unnamed(&self, credit: &Value, rest: i64, unnamed: i64, named: i64) -> i64 {
+        if unnamed == 0 {
+            return 0;
+        }
+        let back = model::given_back(&self.program, rest, unnamed, self.amount - named);
+        let shown = minor(&credit["reversed"]) - (minor(&credit["amount"]) - rest);
+        if (back..=back + 2).contains(&shown) {
+            shown
+        } else {
+            back
+        }
+    }
+
+    /// Money is payable when its program's hold is over, counted from the day of the sale, or on the day
+    /// it was credited if that is later.
+    fn is_held(&self, credit: &Value, due: &mut Due) {
+        let occurred = self.found["occurred_at"].as_str().unwrap_or_default();
+        let was_said = |posted: &&Posted| instant(posted.at).to_string() == occurred;
+        let Some(sold) = self.posts.iter().find(was_said) else {
+            self.wrong(format!("nobody said that it was sold at {occurred}"));
+            return;
+        };
+        let held_until = sold.at / DAY + self.program.hold_days;
+        let payable_on = day_number(credit["payable_on"].as_str().unwrap_or_default());
+        let seen = self.people.seen.borrow();
+        let mut dealings = seen.dealings.get(&self.number).into_iter().flatten();
+        let is_right = dealings.any(|(from, to)| {
+            let mut days = (from - SKEW) / DAY..=(to + SKEW) / DAY;
+            days.any(|day| payable_on == held_until.max(day))
+        });
+        if !is_right {
+            self.wrong(format!(
+                "held until day {held_until}, and payable on day {payable_on}"
+            ));
+        }
+        let text = |of: &Value| of.as_str().unwrap_or_default().to_owned();
+        let key = (text(&self.found["id"]), text(&credit["affiliate"]));
+        due.payable.insert(key, payable_on);
     }
 
     /// What each affiliate gets, by the clicks that the explanation says were credited: each of them

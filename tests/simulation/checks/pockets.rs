@@ -2,23 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde_json::Value;
 use shared::setup::{Affiliate, AffiliateStatus, Record as _};
 
-use super::{Due, Pocket, get};
-use crate::cast::{PROGRAMS, Terms};
+use super::{Due, Pocket, day_number, get};
+use crate::cast::{PROGRAMS, TERMS, Terms};
 use crate::history::{DAY, Step};
 use crate::model::{self, Line, Since};
-use crate::people::People;
-use crate::world::{affiliate_id, minor};
+use crate::people::{Change, People};
+use crate::world::{SKEW, TIMEOUT, affiliate_id, minor};
 
 pub(super) fn adjusted_once(people: &People, due: &mut Due) {
-    for step in people.history.steps() {
+    let moments = people.history.moments.iter();
+    let steps = moments.flat_map(|moment| moment.steps.iter().map(|step| (moment.at, step)));
+    for (at, step) in steps {
         let Step::Adjust {
             id,
             affiliate,
             program,
             amount,
+            in_days,
             ..
         } = step
         else {
@@ -40,7 +44,8 @@ pub(super) fn adjusted_once(people: &People, due: &mut Due) {
             affiliate_id(*affiliate),
             program.currency.to_owned(),
         );
-        due.entry(pocket).or_default().1 += amount;
+        due.sums.entry(pocket).or_default().1 += amount;
+        due.adjusted.insert(format!("adj{id}"), at / DAY + in_days);
     }
 }
 
@@ -72,16 +77,51 @@ async fn terms_of(people: &People, id: &str) -> Vec<Since> {
     since.collect()
 }
 
+/// Every version of an affiliate's terms is the first or one that somebody gave, in force from then on;
+/// and whatever was answered with 200 is one of them.
+fn terms_are_those_given(people: &People, number: usize, terms: &[Since]) {
+    let seen = people.seen.borrow();
+    let changes = seen.changes.get(&number).map_or(&[][..], Vec::as_slice);
+    let first = TERMS[people.history.terms[number]];
+    // A version is in force no sooner than the one before it, whose clock may have been ahead.
+    let is_of = |since: &Since, change: &Change| {
+        let (from, to) = change.under_way;
+        (from - SKEW..=to + 3 * SKEW).contains(&since.at) && TERMS[change.terms] == since.terms
+    };
+    // What is in force at the beginning was stored before any clock could say so.
+    let start = people.history.moments[0].at - SKEW;
+    let given = terms.iter().filter(|since| since.at >= start);
+    for since in given.clone() {
+        if !changes.iter().any(|change| is_of(since, change)) {
+            let what = format!("a{number} has terms that nobody gave: {since:?} of {changes:?}");
+            people.world.wrong("terms", what);
+        }
+    }
+    for change in changes.iter().filter(|change| change.was_done) {
+        if !given.clone().any(|since| is_of(since, change)) {
+            let what = format!("a{number} lacks terms that were stored: {change:?}");
+            people.world.wrong("terms", what);
+        }
+    }
+    let before = terms.iter().rfind(|since| since.at < start);
+    if before.is_none_or(|since| since.terms != first) {
+        let what = format!("a{number} began with {before:?}");
+        people.world.wrong("terms", what);
+    }
+}
+
 pub(super) async fn affiliate_is_paid(people: &People, number: usize, due: &Due, days: (i64, i64)) {
     let world = &people.world;
     let id = affiliate_id(number);
     let terms = terms_of(people, &id).await;
+    terms_are_those_given(people, number, &terms);
     let balances = get(people, &format!("affiliates/{id}/balances")).await;
     let entries = get(people, &format!("affiliates/{id}/entries?limit=200")).await;
     let payouts = get(people, &format!("payouts?affiliate={id}&limit=200")).await;
     let list = |of: &Value| of["items"].as_array().cloned().unwrap_or_default();
 
     let mut pockets: BTreeSet<Pocket> = due
+        .sums
         .keys()
         .filter(|pocket| pocket.1 == id)
         .cloned()
@@ -107,7 +147,7 @@ pub(super) async fn affiliate_is_paid(people: &People, number: usize, due: &Due,
             kinds
         });
         let kind = |name: &str| kinds.get(name).copied().unwrap_or(0);
-        let (earned, adjusted) = due.get(&key).copied().unwrap_or_default();
+        let (earned, adjusted) = due.sums.get(&key).copied().unwrap_or_default();
         if kind("earned") + kind("reversed") != earned || kind("adjustment") != adjusted {
             world.wrong(
                 "paid what is due",
@@ -117,13 +157,8 @@ pub(super) async fn affiliate_is_paid(people: &People, number: usize, due: &Due,
 
         let days_of = |line: &Value| day_number(line["day"].as_str().unwrap_or_default());
         for line in &lines {
-            let too_early =
-                line["kind"] != "reversed" && line["day"].as_str() < line["payable_on"].as_str();
-            if too_early {
-                world.wrong(
-                    "paid what is due",
-                    format!("{key:?}: booked before it is payable: {line}"),
-                );
+            if let Some(what) = misplaced(line, &id, due) {
+                world.wrong("paid what is due", format!("{key:?}: {what}: {line}"));
             }
         }
         let credits: Vec<Line> = lines
@@ -149,6 +184,29 @@ pub(super) async fn affiliate_is_paid(people: &People, number: usize, due: &Due,
         let balance = of(&balances);
         balance_holds(people, &key, balance.first(), carry, &paid, &kinds);
     }
+}
+
+/// What is wrong with the days of a line: when it becomes payable, and the day's run that takes it in.
+fn misplaced(line: &Value, affiliate: &str, due: &Due) -> Option<&'static str> {
+    let text = |name: &str| line[name].as_str().unwrap_or_default();
+    let (day, payable_on) = (day_number(text("day")), day_number(text("payable_on")));
+    let is_reversed = text("kind") == "reversed";
+    if !is_reversed && day < payable_on {
+        return Some("booked before it is payable");
+    }
+    // Whoever booked it had that much time, and its run comes when the day is over.
+    let recorded: Timestamp = text("recorded_at").parse().unwrap_or_default();
+    let latest = recorded.as_millisecond() + i64::try_from(TIMEOUT.as_millis()).unwrap_or(0) + SKEW;
+    if text("kind") != "paid" && day > payable_on.max(latest / DAY) {
+        return Some("booked on a later day than it was payable and recorded");
+    }
+    let conversion = (text("conversion").to_owned(), affiliate.to_owned());
+    let expected = match text("kind") {
+        "earned" => due.payable.get(&conversion),
+        "adjustment" => due.adjusted.get(text("adjustment")),
+        _ => return None,
+    };
+    (expected != Some(&payable_on)).then_some("payable on another day")
 }
 
 fn balance_holds(
@@ -194,14 +252,6 @@ fn balance_holds(
     {
         world.wrong("balance", format!("{key:?}: payouts {paid:?}: {balance}"));
     }
-}
-
-/// Days since 1970.
-fn day_number(text: &str) -> i64 {
-    let day: jiff::civil::Date = text.parse().unwrap_or_default();
-    shared::period::start_of(day)
-        .as_millisecond()
-        .div_euclid(DAY)
 }
 
 /// A payout's state says what the bank knows, and the bank paid each once at most.

@@ -103,7 +103,7 @@ impl World {
         for (text, person) in [(&self.admin, "admin"), (&self.auditor, "auditor")] {
             let key = ApiKey::admin(&KeyText::given(text).expect("32 characters"), person);
             store
-                .create(&key, self.now(), &audit)
+                .create(&key, super::instant(self.millis()), &audit)
                 .await
                 .expect("the network is calm");
         }

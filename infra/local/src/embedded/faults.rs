@@ -108,6 +108,7 @@ pub(super) struct Network {
     calls: u64,
     faults: Faults,
     injected: BTreeMap<Fault, u64>,
+    short_pages: u64,
     late: Vec<(u64, Asked)>,
     /// How long the call waits that is planned now.
     waits: Option<Duration>,
@@ -144,6 +145,15 @@ impl Network {
 
     pub fn injected(&self) -> BTreeMap<Fault, u64> {
         self.injected.clone()
+    }
+
+    /// A page that was made shorter, and did not hold all.
+    pub fn count_short_page(&mut self) {
+        self.short_pages += 1;
+    }
+
+    pub fn short_pages(&self) -> u64 {
+        self.short_pages
     }
 
     pub fn call_count(&self) -> u64 {
@@ -302,8 +312,8 @@ impl Fault {
 /// Whether a read asks for what is, not for what was. In a text of JSON nothing but a field
 /// looks like this: a quote within a value is escaped.
 fn is_consistent(asked: &Asked) -> bool {
-    const FIELD: &[u8] = br#""ConsistentRead":true"#;
-    asked.body.windows(FIELD.len()).any(|text| text == FIELD)
+    let body = std::str::from_utf8(&asked.body).unwrap_or_default();
+    body.contains(r#""ConsistentRead":true"#)
 }
 
 fn refused(status: u16, code: &str) -> Reply {
