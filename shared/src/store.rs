@@ -172,6 +172,10 @@ impl Store {
         parts: Option<String>,
     ) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
+        if to < from {
+            // Nothing lies there, and the table takes the question for a mistake.
+            return Ok(rows);
+        }
         let mut start: Option<HashMap<String, AttributeValue>> = None;
         loop {
             let answer = self

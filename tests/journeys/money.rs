@@ -439,6 +439,25 @@ async fn entries(world: &World) -> Vec<String> {
         .collect()
 }
 
+#[tokio::test]
+async fn lines_of_no_day_at_all_are_none() {
+    let world = World::with_shop(START).await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "10"});
+    assert_eq!(world.postback(sale).await.status, 200);
+    for (from, to, count) in [
+        ("2026-07-01", "2026-07-02", 1),
+        ("2026-07-01", "2026-07-01", 0),
+        ("2026-08-01", "2026-07-01", 0),
+    ] {
+        let list = world
+            .get(&format!("affiliates/anna/entries?from={from}&to={to}"))
+            .await;
+        assert_eq!(list.status, 200, "{from} {to}: {list:?}");
+        assert_eq!(list.body["items"].as_array().unwrap().len(), count);
+    }
+}
+
 /// Half an hour after midnight yesterday's bucket still takes lines, and days without a bucket
 /// would take one. Whoever counted the days before has counted them for good.
 #[tokio::test]
