@@ -172,6 +172,11 @@ async fn a_claim_never_names_a_rival_and_takes_nothing_from_one() {
         (&balance["earned"], &balance["on_hold"]),
         (&json!("4.00"), &json!("3.00"))
     );
+    // An empty text is none.
+    let mut bare = claim("A-3");
+    bare["click_id"] = json!("");
+    let made = anna.post("claims", bare).await;
+    assert_eq!(brief(&made), (201, "open"), "{made:?}");
     let late = json!({"program": "shoes", "order_id": "A-2", "amount": "40"});
     assert_eq!(world.postback(late).await.body["result"], "recorded_before");
 }

@@ -83,6 +83,7 @@ async fn make(app: &App, request: &Request, caller: &Caller) -> Result<Response,
     }
     match click_id {
         None | Some(Value::Null) => {}
+        Some(Value::String(text)) if text.is_empty() => {}
         Some(Value::String(text)) => claim.clicked_at = Some(clicked_at(app, &claim, &text).await?),
         Some(_) => return Err(Problem::invalid("type_wrong", "click_id")),
     }
