@@ -242,6 +242,51 @@ async fn a_line_is_taken_back_at_its_own_rate() {
     );
 }
 
+/// Rated without its lines an order would earn by other rules, and no line could be taken back.
+#[tokio::test]
+async fn an_order_with_lines_is_amended_by_its_lines() {
+    let world = shop(json!([
+        {"type": "percent", "percent": "20", "when": {"sku": "boots"}},
+        {"type": "percent", "percent": "5"},
+    ]))
+    .await;
+    let click = world.click("anna-shoes").await;
+    let items = json!([{"sku": "boots", "amount": "100"}]);
+    let sale = json!({"click_id": click, "order_id": "A-1", "items": items});
+    let id = world.postback(sale).await.body["conversion"].clone();
+    let path = format!("conversions/{}/amend", id.as_str().unwrap());
+    let missing = |answer: &tests::Answer| {
+        let body = &answer.body;
+        let (code, field) = (body["code"].clone(), body["field"].clone());
+        (code, field) == (json!("items_required"), json!("items"))
+    };
+    for items in [json!(null), json!([])] {
+        let same = json!({"id": "a", "amount": "100", "items": items, "reason": "a test"});
+        let refused = world.post(&path, same).await;
+        assert!(refused.status == 422 && missing(&refused), "{refused:?}");
+    }
+    for dry_run in ["", "&dry_run=1"] {
+        let line =
+            json!({"order_id": "A-1", "action": "amend", "amount": "100", "reason": "a test"});
+        let list = format!("conversions/decisions?merchant=shop{dry_run}");
+        let refused = world.post(&list, line).await;
+        assert!(refused.status == 207 && missing(&refused), "{refused:?}");
+        assert_eq!(refused.body["http"], 422);
+    }
+    assert_eq!(world.balance("anna").await["on_hold"], "20.00");
+
+    let items = json!([{"sku": "boots", "amount": "80"}]);
+    let down = json!({"id": "a", "amount": "80", "items": items, "reason": "a test"});
+    let amended = world.post(&path, down).await;
+    assert_eq!(amended.body["commissions"][0]["amount"], "16.00");
+    let part =
+        json!({"order_id": "A-1", "reversal_id": "r", "items": [{"sku": "boots", "amount": "10"}]});
+    assert_eq!(
+        world.reversal(part).await.body["reversed"][0]["amount"],
+        "2.00"
+    );
+}
+
 #[tokio::test]
 async fn rules_are_tried_before_they_are_saved_and_over_past_orders() {
     let steps = json!([{"from": "0", "percent": "5"}, {"from": "100", "percent": "10"}]);

@@ -160,6 +160,10 @@ async fn rated(
     if !is_earning {
         return Err(Problem::conflict("not_amendable"));
     }
+    // Without its lines it would earn by other rules, and none of them could be taken back any more.
+    if items.is_empty() && !seen.basket.is_empty() {
+        return Err(Problem::invalid("items_required", "items"));
+    }
     // Of an order without a value the whole or nothing is taken back.
     let taken_back = match seen.amount {
         Some(before) if !before.is_zero() => seen.refunded > amount.minor(),
