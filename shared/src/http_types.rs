@@ -124,6 +124,32 @@ impl Request {
             return Ok(query);
         }
 
+        let body = match self.spelling() {
+            Some(Spelling::Json) => Fields::from_json(&self.body)?,
+            Some(Spelling::Form) => Fields::from_form(&self.body)?,
+            None => {
+                return Err(Problem::new(
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    "content_type_unsupported",
+                ));
+            }
+        };
+        Ok(query.and(body)?)
+    }
+
+    /// The value of a parameter that stands once in the query, or in the query and a form's body
+    /// together, whatever is wrong with the other parameters.
+    #[must_use]
+    pub fn once(&self, name: &str, with_body: bool) -> Option<String> {
+        let mut values = Fields::values_in(self.query.as_bytes(), name);
+        if with_body && self.spelling() == Some(Spelling::Form) {
+            values.extend(Fields::values_in(&self.body, name));
+        }
+        values.pop().flatten().filter(|_| values.is_empty())
+    }
+
+    /// How the body is spelt by its content type, or by its looks where it has none.
+    fn spelling(&self) -> Option<Spelling> {
         let content_type = self.header("content-type").unwrap_or_default();
         let media_type = content_type
             .split(';')
@@ -133,20 +159,20 @@ impl Request {
             .to_ascii_lowercase();
         let looks_like_json =
             self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-        let body = match media_type.as_str() {
-            "application/json" => Fields::from_json(&self.body)?,
-            "application/x-www-form-urlencoded" => Fields::from_form(&self.body)?,
-            "" if looks_like_json => Fields::from_json(&self.body)?,
-            "" => Fields::from_form(&self.body)?,
-            _ => {
-                return Err(Problem::new(
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    "content_type_unsupported",
-                ));
-            }
-        };
-        Ok(query.and(body)?)
+        match media_type.as_str() {
+            "application/json" => Some(Spelling::Json),
+            "application/x-www-form-urlencoded" => Some(Spelling::Form),
+            "" if looks_like_json => Some(Spelling::Json),
+            "" => Some(Spelling::Form),
+            _ => None,
+        }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    Json,
+    Form,
 }
 
 /// One HTTP answer.

@@ -137,6 +137,129 @@ async fn who_is_not_authentic_learns_nothing() {
     assert_eq!(response.status, 401);
 }
 
+/// Who sends is known by the query alone; what is wrong with the rest is then said.
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_by_name_where_the_query_says_who_sends() {
+    let world = World::with_shop(START).await;
+    let (json, form) = ("application/json", "application/x-www-form-urlencoded");
+    let sale = "order_id=A-1&amount=10&program=shoes";
+    for (method, more, kind, body, expected) in [
+        (
+            "GET",
+            "&amount=1&amount=2",
+            "",
+            "",
+            (422, "parameter_repeated"),
+        ),
+        ("GET", "&order_id=%ff", "", "", (422, "utf8_invalid")),
+        ("POST", "", json, "{", (422, "json_invalid")),
+        ("POST", "", json, "[]", (422, "not_an_object")),
+        (
+            "POST",
+            "",
+            json,
+            r#"{"order_id": "1", "order_id": "2"}"#,
+            (422, "parameter_repeated"),
+        ),
+        (
+            "POST",
+            "&order_id=1",
+            json,
+            r#"{"order_id": "1"}"#,
+            (422, "parameter_repeated"),
+        ),
+        (
+            "POST",
+            "",
+            form,
+            "amount=1&amount=2",
+            (422, "parameter_repeated"),
+        ),
+        (
+            "POST",
+            "",
+            "text/csv",
+            sale,
+            (415, "content_type_unsupported"),
+        ),
+        (
+            "POST",
+            "&amount=1&amount=2",
+            json,
+            r#"{"order_id": "1", "token": "x"}"#,
+            (422, "parameter_repeated"),
+        ),
+        // Two tokens are nobody's, in whichever place.
+        ("GET", "&token=x", "", "", (401, "unauthorised")),
+        (
+            "POST",
+            "",
+            form,
+            "order_id=1&token=x",
+            (401, "unauthorised"),
+        ),
+        (
+            "POST",
+            "",
+            json,
+            r#"{"order_id": "1", "token": "x"}"#,
+            (401, "unauthorised"),
+        ),
+        (
+            "POST",
+            "",
+            json,
+            r#"{"token": "x", "token": "y"}"#,
+            (401, "unauthorised"),
+        ),
+    ] {
+        for path in ["/postback", "/postback/shop", "/postback/reversal"] {
+            for (token, expected) in [
+                (world.token.as_str(), expected),
+                ("pb.shop.s1.x", (401, "unauthorised")),
+            ] {
+                let path = format!("{path}?token={token}{more}");
+                let headers = [("content-type", kind)];
+                let headers = if kind.is_empty() { &[] } else { &headers[..] };
+                let sent = world.send(method.parse().unwrap(), &path, headers, body.into());
+                let told = answer(&sent.await);
+                assert_eq!(
+                    (told.status, told.body["code"].as_str().unwrap()),
+                    expected,
+                    "{method} {path} {body}"
+                );
+            }
+        }
+    }
+    // A form says it as well as the query; a body of JSON that cannot be read does not.
+    for (kind, body, expected) in [
+        (form, format!("token={}&x=1&x=2", world.token), 422),
+        (
+            form,
+            format!("token={0}&x=1&x=2&token={0}", world.token),
+            401,
+        ),
+        (
+            json,
+            format!(r#"{{"token": "{}", "x": 1, "x": 2}}"#, world.token),
+            401,
+        ),
+    ] {
+        let headers = [("content-type", kind)];
+        let sent = world.send(Method::POST, "/postback", &headers, body.clone().into());
+        assert_eq!(sent.await.status, expected, "{body}");
+    }
+    let batch = format!("/postback/batch?token={}", world.token);
+    for (more, expected) in [
+        ("&x=1&x=2", (422, "parameter_repeated")),
+        ("&token=x", (401, "unauthorised")),
+    ] {
+        let path = format!("{batch}{more}");
+        let told = answer(&world.send(Method::POST, &path, &[], Bytes::new()).await);
+        assert_eq!((told.status, told.body["code"].as_str().unwrap()), expected);
+    }
+}
+
 #[tokio::test]
 async fn a_batch_answers_line_by_line() {
     let world = World::with_shop(START).await;

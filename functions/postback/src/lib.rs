@@ -61,16 +61,18 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
         _ => return Err(Problem::method_not_allowed("GET, POST")),
     }
 
-    // A body that cannot be read may hold the token: who sent it is then not known.
-    let fields = if is_batch || request.method == Method::GET {
-        request.query_fields().map_err(Problem::from)
-    } else {
+    let has_body = !is_batch && request.method == Method::POST;
+    let fields = if has_body {
         request.fields()
+    } else {
+        request.query_fields().map_err(Problem::from)
     };
-    let token = fields
-        .as_ref()
-        .ok()
-        .and_then(|fields| fields.clone().text("token").ok().flatten());
+    let token = match &fields {
+        Ok(fields) => fields.clone().text("token").ok().flatten(),
+        Err(problem) if problem.field.as_deref() == Some("token") => None,
+        // Who sends is known though the rest cannot be read, unless a body of JSON holds the token.
+        Err(_) => request.once("token", has_body),
+    };
     let sender = sender::authenticate(app, request, route.merchant(), token.as_deref()).await?;
     if is_batch {
         return batch::answer(app, &sender, request).await;

@@ -74,18 +74,19 @@ impl Fields {
             path: String::new(),
             macros: Macros::Text,
         };
-        for pair in text
-            .split(|byte| *byte == b'&')
-            .filter(|pair| !pair.is_empty())
-        {
-            let split = pair.iter().position(|byte| *byte == b'=');
-            let (name, value) =
-                split.map_or((pair, b"" as &[u8]), |at| (&pair[..at], &pair[at + 1..]));
+        for (name, value) in pairs(text) {
             let name = decode(name).ok_or(Invalid::new("", "utf8_invalid"))?;
             let value = decode(value).ok_or_else(|| Invalid::new(&name, "utf8_invalid"))?;
             fields.add(name, Given::Text(value))?;
         }
         Ok(fields)
+    }
+
+    /// The values of one parameter of `a=1&b=2`, whatever is wrong with the others; none for one
+    /// that is not UTF-8.
+    pub(super) fn values_in(text: &[u8], name: &str) -> Vec<Option<String>> {
+        let named = pairs(text).filter(|(own, _)| decode(own).as_deref() == Some(name));
+        named.map(|(_, value)| decode(value)).collect()
     }
 
     /// Reads the body of a JSON object.
@@ -417,6 +418,15 @@ impl Given {
 
 fn is_absent(value: &Value) -> bool {
     value.is_null() || value.as_str() == Some("")
+}
+
+/// The names and values of `a=1&b=2`, as they are spelt.
+fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let pairs = text.split(|byte| *byte == b'&');
+    pairs.filter(|pair| !pair.is_empty()).map(|pair| {
+        let split = pair.iter().position(|byte| *byte == b'=');
+        split.map_or((pair, b"" as &[u8]), |at| (&pair[..at], &pair[at + 1..]))
+    })
 }
 
 fn decode(text: &[u8]) -> Option<String> {
