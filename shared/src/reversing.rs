@@ -7,11 +7,8 @@ use crate::app::{App, unavailable};
 use crate::conversion::{Conversion, NotTaken, OrderKey, Refusal, digest, take};
 use crate::http_types::Problem;
 use crate::money::{Currency, Money};
-use crate::store::{Refusing, Reversal, Reversed};
+use crate::store::{Refusing, Reversal, Reversed, WHOLE_REST};
 
-/// The name of a reversal of all that is left, which bears no name of the sender's: no sender's
-/// own begins with a blank.
-const WHOLE_REST: &str = " rest";
 const RACES_MOST: u32 = 8;
 
 /// What somebody asks to be taken back.
@@ -36,11 +33,8 @@ pub struct Asked {
 /// # Errors
 /// 503
 pub async fn apply_waiting(app: &App, sale: &Conversion, now: Timestamp) -> Result<(), Problem> {
-    let waiting = app.store.claim_waiting(&sale.key, now).await;
+    let waiting = app.store.claim_waiting(&sale.key, &sale.program, now).await;
     for waiting in waiting.map_err(unavailable)? {
-        if !waiting.programs.is_empty() && !waiting.programs.contains(&sale.program) {
-            continue;
-        }
         let asked = Asked {
             order: sale.key.clone(),
             goal: waiting.goal,

@@ -52,7 +52,7 @@ pub use payouts::{MovedPayout, Payout, PayoutsOf, Step};
 pub use periods::{Period, Stage};
 pub use records::{Audit, Created, Replaced, Versioned};
 pub use refusals::{Refused, Refusing};
-pub use reversals::{ListedReversal, Reversal, Reversed, Waiting};
+pub use reversals::{ListedReversal, Reversal, Reversed, WHOLE_REST, Waiting};
 pub use runs::{Begun, Bucket, Outcome as SettleOutcome, State as BucketState};
 pub use schema::{CORE_INDEXES, Damaged, Key, Row};
 

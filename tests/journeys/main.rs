@@ -18,6 +18,7 @@ mod money;
 mod overload;
 mod privacy;
 mod races;
+mod refunds;
 mod refusals;
 mod roles;
 mod rules;

@@ -5,7 +5,7 @@ use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
 use super::booking::Booked;
-use super::conversion_rows::partition;
+use super::conversion_rows::{partition, read};
 use super::conversions::{ConversionsOf, legs};
 use super::lines::booked;
 use super::records::Index;
@@ -18,6 +18,10 @@ use crate::ids::{AffiliateId, ProgramId};
 use crate::ledger::Kind;
 use crate::money::{Currency, Money};
 use crate::period::day_of;
+
+/// The name of a reversal of all that is left, which bears no name of the sender's: no sender's
+/// own begins with a blank.
+pub const WHOLE_REST: &str = " rest";
 
 /// How long a reversal waits for its sale.
 const WAITS_DAYS: i64 = 30;
@@ -50,6 +54,14 @@ pub struct Waiting {
     pub reason: Option<String>,
     /// The programs that its sender may take back of; empty: every one of the merchant's.
     pub programs: Vec<ProgramId>,
+}
+
+impl Waiting {
+    /// Whether it may take back of this program.
+    #[must_use]
+    pub fn is_of(&self, program: &ProgramId) -> bool {
+        self.programs.is_empty() || self.programs.contains(program)
+    }
 }
 
 /// Something that was taken back, as a list has it.
@@ -307,14 +319,15 @@ impl Store {
         Ok(())
     }
 
-    /// The reversals that waited for this conversion, which claims them: one that names no goal
-    /// is of the first goal that arrives, and of no other then.
+    /// The reversals that waited for this conversion of a program, which claims them: one that names
+    /// no goal is of the first goal that arrives, and of no other then.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn claim_waiting(
         &self,
         order: &OrderKey,
+        program: &ProgramId,
         now: Timestamp,
     ) -> Result<Vec<Waiting>, StoreError> {
         let table = self.core();
@@ -324,28 +337,71 @@ impl Store {
         let mut claimed = Vec::new();
         for row in &rows {
             let waiting = read_waiting(row)?;
-            let is_ours = match waiting.goal.as_deref() {
-                None | Some("*") => true,
-                Some(goal) => goal == order.goal,
-            };
+            let is_ours = waiting.is_of(program)
+                && match waiting.goal.as_deref() {
+                    None | Some("*") => true,
+                    Some(goal) => goal == order.goal,
+                };
             if !is_ours || row.get_number("expires_at")? <= now.as_second() {
                 continue;
             }
-            if waiting.goal.is_none() {
-                let claim = Write::Change {
-                    table: self.core(),
-                    key: waiting_key(order, &waiting),
-                    set: "SET claimed_by = :goal".to_owned(),
-                    condition: "attribute_not_exists(claimed_by) OR claimed_by = :goal".to_owned(),
-                    values: vec![(":goal".into(), text(&order.goal))],
-                };
-                if matches!(self.transact(&[claim]).await?, Outcome::Failed(_)) {
-                    continue;
-                }
+            let is_claimed = match row.get_text_if("claimed_by") {
+                _ if waiting.goal.is_some() => true,
+                Some(goal) => goal == order.goal,
+                None => self.claim(order, &waiting).await?,
+            };
+            if is_claimed {
+                claimed.push(waiting);
             }
-            claimed.push(waiting);
         }
         Ok(claimed)
+    }
+
+    /// Claims one that names no goal and that nobody has claimed yet.
+    async fn claim(&self, order: &OrderKey, waiting: &Waiting) -> Result<bool, StoreError> {
+        if !self.is_meant_for(order, waiting).await? {
+            return Ok(false);
+        }
+        let claim = Write::Change {
+            table: self.core(),
+            key: waiting_key(order, waiting),
+            set: "SET claimed_by = :goal".to_owned(),
+            // What was swept meanwhile is not made anew.
+            condition: "attribute_exists(pk) AND \
+                        (attribute_not_exists(claimed_by) OR claimed_by = :goal)"
+                .to_owned(),
+            values: vec![(":goal".into(), text(&order.goal))],
+        };
+        Ok(matches!(self.transact(&[claim]).await?, Outcome::Done))
+    }
+
+    /// Whether one that names no goal is meant for this one. Not if another goal arrived before,
+    /// though nobody lived to claim it for that one; and not if it was taken of another one without
+    /// waiting, whose sender repeated it or whose write came late.
+    async fn is_meant_for(&self, order: &OrderKey, waiting: &Waiting) -> Result<bool, StoreError> {
+        let rows = self
+            .read_between(&self.core(), &partition(order), "-", "~")
+            .await?;
+        let own = escaped(&order.goal);
+        let name = escaped(waiting.id.as_deref().unwrap_or(WHOLE_REST));
+        let name = format!("#R#{name}");
+        let mut first: Option<(Timestamp, String)> = None;
+        for row in &rows {
+            let sk = row.get_text("sk")?;
+            if !sk.contains('#') {
+                let arrived = read(row)?;
+                if waiting.is_of(&arrived.program) {
+                    let arrived = (arrived.recorded_at, arrived.key.goal);
+                    first = first.into_iter().chain([arrived]).min();
+                }
+                continue;
+            }
+            let taken_of = sk.strip_suffix(&name);
+            if taken_of.is_some_and(|goal| !goal.contains('#') && goal != own) {
+                return Ok(false);
+            }
+        }
+        Ok(first.is_none_or(|(_, goal)| goal == order.goal))
     }
 }
 

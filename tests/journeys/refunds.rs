@@ -1,0 +1,192 @@
+//! Refunds that meet their sale on odd ways: of which goal they are, of which program, and that they
+//! are taken whole or not at all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use clickledger::embedded::{Cut, Passing};
+use serde_json::{Value, json};
+use tests::{Answer, World};
+
+const START: &str = "2026-07-01T10:00:00Z";
+
+fn result(answer: &Answer) -> (u16, &str) {
+    let word = &answer.body["result"];
+    (
+        answer.status,
+        word.as_str()
+            .or(answer.body["code"].as_str())
+            .unwrap_or("?"),
+    )
+}
+
+/// What an affiliate has earned, and what of it was taken back.
+async fn earned_and_reversed(world: &World) -> [String; 2] {
+    let balance = world.balance("anna").await;
+    ["earned", "reversed"].map(|name| balance[name].as_str().unwrap().to_owned())
+}
+
+/// A shop whose orders come to more than one result.
+async fn subscriptions() -> World {
+    let world = World::with_shop(START).await;
+    let goals = json!({"goals": [{"name": "sale"}, {"name": "renewal"}]});
+    assert_eq!(world.patch("programs/shoes", 1, goals).await.status, 200);
+    world
+}
+
+/// Keeps what is written to reversals that wait, and tells its sender that it is done.
+fn hold_back_waiting(world: &World, member: &'static str) -> Arc<Mutex<Vec<Value>>> {
+    let held: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let kept = Arc::clone(&held);
+    let is_write = |operation: &str, _: &[u8]| operation == "TransactWriteItems";
+    world.stack.table.meddle(is_write, move |passing| {
+        let Passing::Asked { request, .. } = passing else {
+            return None;
+        };
+        let write = &request["TransactItems"][0][member];
+        let sk = write["Item"]["sk"]["S"]
+            .as_str()
+            .or(write["Key"]["sk"]["S"].as_str());
+        sk.is_some_and(|sk| sk.starts_with("#W#")).then(|| {
+            kept.lock().unwrap().push(request.clone());
+            json!({})
+        })
+    });
+    held
+}
+
+/// What was held back arrives at last.
+fn let_arrive(world: &World, held: &Mutex<Vec<Value>>) {
+    world.stack.table.meddle(|_, _| false, |_| None);
+    let held = std::mem::take(&mut *held.lock().unwrap());
+    assert_eq!(held.len(), 1, "{held:?}");
+    for mut late in held {
+        late.as_object_mut().unwrap().remove("ClientRequestToken");
+        let late = serde_json::from_value(late).unwrap();
+        drop(world.stack.table.engine().transact_write_items(late));
+    }
+}
+
+/// The refund waits; its sale is recorded by a function that dies before it looks for one; the
+/// refund is sent again.
+#[tokio::test]
+async fn a_refund_that_waited_and_found_its_sale_by_itself_leaves_the_next_goal_alone() {
+    let world = subscriptions().await;
+    let click_id = world.click("anna-shoes").await;
+    let of_goal = |order: &str, goal: &str| json!({"click_id": click_id, "order_id": order, "goal": goal, "amount": "10"});
+    for order in ["A-0", "A-1"] {
+        assert_eq!(
+            world.postback(of_goal(order, "sale")).await.body["result"],
+            "created"
+        );
+    }
+    let before = world.stack.table.call_count();
+    world.postback(of_goal("A-2", "sale")).await;
+    let calls = world.stack.table.call_count() - before;
+
+    let refund = json!({"order_id": "A-3"});
+    assert_eq!(
+        result(&world.reversal(refund.clone()).await),
+        (404, "order_unknown")
+    );
+    world.stack.table.cut_at(calls - 1, Cut::Before);
+    let sale = of_goal("A-3", "sale");
+    assert_eq!(world.postback(sale.clone()).await.status, 503);
+    assert!(world.stack.table.mend());
+    assert_eq!(
+        result(&world.reversal(refund.clone()).await),
+        (200, "created")
+    );
+    assert_eq!(earned_and_reversed(&world).await, ["4.00", "1.00"]);
+
+    let renewal = world.postback(of_goal("A-3", "renewal")).await;
+    assert_eq!(result(&renewal), (200, "created"));
+    assert_eq!(
+        result(&world.postback(sale).await),
+        (200, "recorded_before")
+    );
+    assert_eq!(earned_and_reversed(&world).await, ["5.00", "1.00"]);
+}
+
+/// As before, and the renewal comes before anybody repeats anything: the refund is the sale's still.
+#[tokio::test]
+async fn a_refund_waits_for_the_first_goal_though_that_ones_function_died() {
+    let world = subscriptions().await;
+    let click_id = world.click("anna-shoes").await;
+    let of_goal = |order: &str, goal: &str, amount: &str| json!({"click_id": click_id, "order_id": order, "goal": goal, "amount": amount});
+    for order in ["A-0", "A-1"] {
+        world.postback(of_goal(order, "sale", "10")).await;
+    }
+    let before = world.stack.table.call_count();
+    world.postback(of_goal("A-2", "sale", "10")).await;
+    let calls = world.stack.table.call_count() - before;
+
+    assert_eq!(world.reversal(json!({"order_id": "A-3"})).await.status, 404);
+    world.stack.table.cut_at(calls - 1, Cut::Before);
+    let sale = of_goal("A-3", "sale", "10");
+    assert_eq!(world.postback(sale.clone()).await.status, 503);
+    assert!(world.stack.table.mend());
+    world
+        .stack
+        .clock
+        .move_to("2026-07-01T10:00:01Z".parse().unwrap())
+        .unwrap();
+    for (told, expected) in [
+        (of_goal("A-3", "renewal", "50"), ["9.00", "0.00"]),
+        (sale, ["9.00", "1.00"]),
+    ] {
+        assert_eq!(world.postback(told).await.status, 200);
+        assert_eq!(earned_and_reversed(&world).await, expected);
+    }
+}
+
+/// What was to wait is written long after its sender has repeated it and found the sale.
+#[tokio::test]
+async fn a_refund_that_lands_late_is_of_no_later_goal() {
+    let world = subscriptions().await;
+    let click_id = world.click("anna-shoes").await;
+    let of_goal =
+        |goal: &str| json!({"click_id": click_id, "order_id": "A-1", "goal": goal, "amount": "10"});
+    let refund = json!({"order_id": "A-1"});
+    let on_its_way = hold_back_waiting(&world, "Put");
+    assert_eq!(world.reversal(refund.clone()).await.status, 404);
+    assert_eq!(world.postback(of_goal("sale")).await.status, 200);
+    assert_eq!(result(&world.reversal(refund).await), (200, "created"));
+    let_arrive(&world, &on_its_way);
+
+    assert_eq!(world.postback(of_goal("renewal")).await.status, 200);
+    assert_eq!(earned_and_reversed(&world).await, ["2.00", "1.00"]);
+}
+
+/// The table may sweep what expires between a read of it and a write to it.
+#[tokio::test]
+async fn a_refund_that_is_swept_while_its_sale_takes_it_leaves_nothing_behind() {
+    let world = subscriptions().await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "10"});
+    assert_eq!(world.reversal(json!({"order_id": "A-1"})).await.status, 404);
+    let on_its_way = hold_back_waiting(&world, "Update");
+    assert_eq!(world.postback(sale.clone()).await.status, 200);
+
+    let items = world.items().await;
+    let mut waiting = items
+        .iter()
+        .filter(|item| item.get("sk").is_some_and(|sk| sk.starts_with("#W#")));
+    let swept = waiting.next().unwrap();
+    let key: HashMap<String, AttributeValue> = ["pk", "sk"]
+        .map(|name| (name.to_owned(), AttributeValue::S(swept[name].clone())))
+        .into();
+    let client = world.stack.table.client("setup");
+    let sweep = client
+        .delete_item()
+        .table_name(clickledger::tables::names().core)
+        .set_key(Some(key));
+    sweep.send().await.unwrap();
+    let_arrive(&world, &on_its_way);
+
+    assert_eq!(
+        result(&world.postback(sale).await),
+        (200, "recorded_before")
+    );
+}
