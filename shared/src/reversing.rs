@@ -77,44 +77,14 @@ pub async fn reverse_one(
     mut seen: Conversion,
     now: Timestamp,
 ) -> Result<(bool, Value), Problem> {
-    let (amount, items) = asked.amounts(&seen)?;
-    let id = asked.id.clone().unwrap_or_else(|| WHOLE_REST.to_owned());
-    let named: Vec<_> = items
-        .iter()
-        .map(|(sku, amount)| json!([sku, amount.minor()]))
-        .collect();
-    let fingerprint = digest(&json!([amount.map(Money::minor), named]).to_string());
-
+    let part = Part::of(asked, &seen)?;
     for _ in 0..RACES_MOST {
-        let known = app
-            .store
-            .reversal(&seen.key, &id, &fingerprint)
-            .await
-            .map_err(unavailable)?;
-        let outcome = match known {
+        let outcome = match part.known(app, &seen).await? {
             Some(known) => known,
             None => {
-                let left = seen.whole() - seen.refunded;
-                let is_every_goal = asked.goal.as_deref() == Some("*");
-                if left == 0 && is_every_goal && amount.is_none() {
-                    // All that is left of this one is nothing; the others go on.
+                let Some(reversal) = part.reversal(&seen)? else {
                     let remaining = seen.remaining().map(|amount| amount.to_string());
                     return Ok((false, json!({"reversed": [], "remaining": remaining})));
-                }
-                let taken = taken(&seen, amount, left)?;
-                let mut basket = seen.basket.clone();
-                for (sku, amount) in &items {
-                    take(&mut basket, sku, amount.minor()).map_err(|no| match no {
-                        NotTaken::SkuUnknown => Problem::invalid("sku_unknown", "items"),
-                        NotTaken::Exceeds => Problem::invalid("reversal_exceeds", "items"),
-                    })?;
-                }
-                let reversal = Reversal {
-                    id: id.clone(),
-                    fingerprint: fingerprint.clone(),
-                    amount: taken,
-                    basket,
-                    reason: asked.reason.clone(),
                 };
                 app.store
                     .record_reversal(&seen, &reversal, now)
@@ -133,6 +103,21 @@ pub async fn reverse_one(
         }
     }
     Err(Problem::unavailable())
+}
+
+/// Whether one conversion can give what is asked of it, or has given it. Where several are asked,
+/// none gives anything before all of them can; one that gave before is no obstacle, so that what
+/// was cut in between goes on when it is repeated.
+///
+/// # Errors
+/// As [`reverse_one`].
+pub async fn can_reverse(app: &App, asked: &Asked, seen: &Conversion) -> Result<(), Problem> {
+    let part = Part::of(asked, seen)?;
+    match part.known(app, seen).await? {
+        Some(Reversed::Conflict) => Err(Problem::conflict("reversal_conflict")),
+        Some(_) => Ok(()),
+        None => part.reversal(seen).map(drop),
+    }
 }
 
 /// What would be taken of an order as it is now.
@@ -171,6 +156,62 @@ impl Asked {
         }
         let amount = amount_of(amount, &items)?;
         Ok((amount, items))
+    }
+}
+
+/// What is asked of one conversion, in its currency.
+struct Part<'a> {
+    asked: &'a Asked,
+    id: &'a str,
+    fingerprint: String,
+    amount: Option<Money>,
+    items: Vec<(&'a str, Money)>,
+}
+
+impl<'a> Part<'a> {
+    fn of(asked: &'a Asked, seen: &Conversion) -> Result<Self, Problem> {
+        let (amount, items) = asked.amounts(seen)?;
+        let named: Vec<_> = items
+            .iter()
+            .map(|(sku, amount)| json!([sku, amount.minor()]))
+            .collect();
+        Ok(Self {
+            asked,
+            id: asked.id.as_deref().unwrap_or(WHOLE_REST),
+            fingerprint: digest(&json!([amount.map(Money::minor), named]).to_string()),
+            amount,
+            items,
+        })
+    }
+
+    async fn known(&self, app: &App, seen: &Conversion) -> Result<Option<Reversed>, Problem> {
+        let known = app.store.reversal(&seen.key, self.id, &self.fingerprint);
+        known.await.map_err(unavailable)
+    }
+
+    /// What it takes of the conversion as it is; none where all that is left of this goal is nothing,
+    /// and the others go on.
+    fn reversal(&self, seen: &Conversion) -> Result<Option<Reversal>, Problem> {
+        let left = seen.whole() - seen.refunded;
+        let is_every_goal = self.asked.goal.as_deref() == Some("*");
+        if left == 0 && is_every_goal && self.amount.is_none() {
+            return Ok(None);
+        }
+        let taken = taken(seen, self.amount, left)?;
+        let mut basket = seen.basket.clone();
+        for (sku, amount) in &self.items {
+            take(&mut basket, sku, amount.minor()).map_err(|no| match no {
+                NotTaken::SkuUnknown => Problem::invalid("sku_unknown", "items"),
+                NotTaken::Exceeds => Problem::invalid("reversal_exceeds", "items"),
+            })?;
+        }
+        Ok(Some(Reversal {
+            id: self.id.to_owned(),
+            fingerprint: self.fingerprint.clone(),
+            amount: taken,
+            basket,
+            reason: self.asked.reason.clone(),
+        }))
     }
 }
 

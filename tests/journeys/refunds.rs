@@ -190,3 +190,44 @@ async fn a_refund_that_is_swept_while_its_sale_takes_it_leaves_nothing_behind() 
         (200, "recorded_before")
     );
 }
+
+/// The renewal is looked at first, and the sale cannot give what the refund asks of it.
+#[tokio::test]
+async fn a_part_of_every_goal_is_taken_of_all_of_them_or_of_none() {
+    let world = subscriptions().await;
+    let click_id = world.click("anna-shoes").await;
+    for (goal, sku, amount) in [("renewal", "care", "10"), ("sale", "boots", "4")] {
+        let told = json!({
+            "click_id": click_id, "order_id": "A-1", "goal": goal,
+            "items": [{"sku": sku, "amount": amount}],
+        });
+        assert_eq!(world.postback(told).await.status, 200);
+    }
+    let refund = |goal: &str, id: &str, amount: &str| json!({"order_id": "A-1", "goal": goal, "reversal_id": id, "amount": amount});
+    let named = json!({"order_id": "A-1", "goal": "*", "reversal_id": "r", "items": [{"sku": "care", "amount": "1"}]});
+    for _ in 0..2 {
+        let over = world.reversal(refund("*", "r", "5")).await;
+        assert_eq!(result(&over), (422, "reversal_exceeds"));
+        let unknown = world.reversal(named.clone()).await;
+        assert_eq!(result(&unknown), (422, "sku_unknown"));
+        assert_eq!(earned_and_reversed(&world).await, ["1.40", "0.00"]);
+    }
+
+    let own = world.reversal(refund("sale", "r", "1")).await;
+    assert_eq!(result(&own), (200, "created"));
+    let other = world.reversal(refund("*", "r", "2")).await;
+    assert_eq!(result(&other), (409, "reversal_conflict"));
+    assert_eq!(earned_and_reversed(&world).await, ["1.40", "0.10"]);
+
+    // Whoever died after the first of them goes on with the others, though nothing of that is left.
+    for (id, amount) in [("q", "7"), ("s", "3")] {
+        let first = world.reversal(refund("renewal", id, amount)).await;
+        assert_eq!(result(&first), (200, "created"));
+    }
+    for word in ["created", "recorded_before"] {
+        let again = world.reversal(refund("*", "s", "3")).await;
+        assert_eq!(result(&again), (200, word));
+        assert_eq!(again.body["remaining"], "0.00");
+        assert_eq!(earned_and_reversed(&world).await, ["1.40", "1.40"]);
+    }
+}

@@ -7,7 +7,7 @@ use shared::conversion::{Conversion, ITEMS_MOST, OrderKey, is_order_id, is_sku};
 use shared::http_types::{Fields, Problem};
 use shared::ids::ProgramId;
 use shared::money::{Currency, Money};
-use shared::reversing::{Asked, reverse_one};
+use shared::reversing::{Asked, can_reverse, reverse_one};
 use shared::setup::{Goal, OrderScope};
 use shared::store::Waiting;
 
@@ -129,6 +129,9 @@ pub async fn reverse(
         all => {
             let mut any_new = false;
             let (mut reversed, mut left) = (Vec::new(), Vec::new());
+            for conversion in all {
+                can_reverse(app, &asked, conversion).await?;
+            }
             for conversion in all {
                 let (is_new, body) = reverse_one(app, &asked, conversion.clone(), now).await?;
                 any_new |= is_new;
