@@ -231,3 +231,58 @@ async fn a_part_of_every_goal_is_taken_of_all_of_them_or_of_none() {
         assert_eq!(earned_and_reversed(&world).await, ["1.40", "1.40"]);
     }
 }
+
+/// A shop that counts its orders over all of its programs may say which one is meant.
+#[tokio::test]
+async fn a_refund_that_names_a_program_is_of_no_other() {
+    let world = subscriptions().await;
+    let hats = json!({
+        "id": "hats", "merchant": "shop", "name": "Hats", "currency": "EUR",
+        "destination": "https://shop.example/", "hold_days": 0, "status": "active",
+        "override": "a test of its own", "goals": [{"name": "sale"}, {"name": "renewal"}],
+        "commission": [{"type": "percent", "percent": "10"}],
+    });
+    world.made("programs", hats).await;
+    let link = json!({"slug": "anna-hats", "program": "hats", "affiliate": "anna"});
+    world.made("links", link).await;
+    let shoes = world.click("anna-shoes").await;
+    let hats = world.click("anna-hats").await;
+    let told = |click_id: &str, order: &str, goal: &str| json!({"click_id": click_id, "order_id": order, "goal": goal, "amount": "10"});
+    let refund = |order: &str, program: &str| json!({"order_id": order, "program": program});
+
+    assert_eq!(
+        world.postback(told(&shoes, "A-1", "sale")).await.status,
+        200
+    );
+    let other = world.reversal(refund("A-1", "hats")).await;
+    assert_eq!(result(&other), (404, "order_unknown"));
+    assert_eq!(earned_and_reversed(&world).await, ["1.00", "0.00"]);
+    let own = world.reversal(refund("A-1", "shoes")).await;
+    assert_eq!(result(&own), (200, "created"));
+    assert_eq!(earned_and_reversed(&world).await, ["1.00", "1.00"]);
+
+    // Of two goals in two programs the program says which.
+    for (click, goal) in [(&shoes, "sale"), (&hats, "renewal")] {
+        assert_eq!(world.postback(told(click, "A-2", goal)).await.status, 200);
+    }
+    assert_eq!(world.reversal(json!({"order_id": "A-2"})).await.status, 422);
+    let one = world.reversal(refund("A-2", "hats")).await;
+    assert_eq!(result(&one), (200, "created"));
+    assert_eq!(one.body["remaining"], "0.00");
+    assert_eq!(earned_and_reversed(&world).await, ["3.00", "2.00"]);
+
+    // What waits is of its program alone, and keeps nothing from the other's.
+    for program in ["hats", "shoes"] {
+        assert_eq!(world.reversal(refund("A-3", program)).await.status, 404);
+    }
+    assert_eq!(world.reversal(refund("A-4", "hats")).await.status, 404);
+    for (click, order, goal, reversed) in [
+        (&shoes, "A-3", "sale", "3.00"),
+        (&shoes, "A-4", "sale", "3.00"),
+        (&hats, "A-4", "renewal", "4.00"),
+    ] {
+        assert_eq!(world.postback(told(click, order, goal)).await.status, 200);
+        let seen = earned_and_reversed(&world).await;
+        assert_eq!(seen[1], reversed, "{order} {goal}");
+    }
+}

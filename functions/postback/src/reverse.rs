@@ -26,7 +26,9 @@ const REASONS: [&str; 8] = [
     "test",
     "other",
 ];
-fn read(sender: &Sender, mut fields: Fields) -> Result<Asked, Problem> {
+
+/// What is asked, and of which program, where the order alone does not say so.
+fn read(sender: &Sender, mut fields: Fields) -> Result<(Asked, Option<ProgramId>), Problem> {
     let name = |text: &str| is_order_id(text).then(|| text.to_owned()).ok_or(());
     let order_id = fields.parsed_required("order_id", "order_id_invalid", name)?;
     let program = fields.parsed("program", "program_unknown", ProgramId::parse)?;
@@ -37,7 +39,7 @@ fn read(sender: &Sender, mut fields: Fields) -> Result<Asked, Problem> {
     let asked = Asked {
         order: OrderKey {
             merchant: sender.merchant.id.clone(),
-            program: program.filter(|_| by_program),
+            program: program.clone().filter(|_| by_program),
             order_id,
             goal: String::new(),
         },
@@ -60,7 +62,7 @@ fn read(sender: &Sender, mut fields: Fields) -> Result<Asked, Problem> {
     if is_part && asked.id.is_none() {
         return Err(Problem::invalid("reversal_id_required", "reversal_id"));
     }
-    Ok(asked)
+    Ok((asked, program.filter(|_| !by_program)))
 }
 
 fn items(fields: &mut Fields) -> Result<Vec<(String, String)>, Problem> {
@@ -95,10 +97,13 @@ pub async fn reverse(
     fields: Fields,
     now: Timestamp,
 ) -> Result<Value, Problem> {
-    let asked = read(sender, fields)?;
-    let mut found = conversions(app, &asked).await?;
+    let (asked, program) = read(sender, fields)?;
+    let mut found = conversions(app, &asked, program.as_ref()).await?;
     if found.is_empty() {
-        sender.may_reverse_something()?;
+        match &program {
+            Some(program) => sender.may_reverse(program)?,
+            None => sender.may_reverse_something()?,
+        }
         // It waits first and looks again then: a sale that arrives meanwhile sees it, or is seen.
         let waiting = Waiting {
             goal: asked.goal.clone(),
@@ -107,11 +112,12 @@ pub async fn reverse(
             currency: asked.currency,
             items: asked.items.clone(),
             reason: asked.reason.clone(),
+            program: program.clone(),
             programs: sender.programs().to_vec(),
         };
         let waits = app.store.let_reversal_wait(&asked.order, &waiting, now);
         waits.await.map_err(unavailable)?;
-        found = conversions(app, &asked).await?;
+        found = conversions(app, &asked, program.as_ref()).await?;
     }
     for conversion in &found {
         sender.may_reverse(&conversion.program)?;
@@ -160,9 +166,14 @@ fn total(amounts: &[Money]) -> Option<Money> {
         .try_fold(*first, |sum, amount| sum.checked_add(*amount))
 }
 
-async fn conversions(app: &App, asked: &Asked) -> Result<Vec<Conversion>, Problem> {
+async fn conversions(
+    app: &App,
+    asked: &Asked,
+    program: Option<&ProgramId>,
+) -> Result<Vec<Conversion>, Problem> {
     let found = app.store.conversions_of(&asked.order).await;
     let mut found = found.map_err(unavailable)?;
+    found.retain(|conversion| program.is_none_or(|program| conversion.program == *program));
     if let Some(goal) = asked.goal.as_ref().filter(|goal| *goal != "*") {
         found.retain(|conversion| conversion.key.goal == *goal);
     }

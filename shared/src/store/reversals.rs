@@ -52,15 +52,18 @@ pub struct Waiting {
     /// By sku, as they came.
     pub items: Vec<(String, String)>,
     pub reason: Option<String>,
+    /// The one that is meant, where an order id alone does not say which.
+    pub program: Option<ProgramId>,
     /// The programs that its sender may take back of; empty: every one of the merchant's.
     pub programs: Vec<ProgramId>,
 }
 
 impl Waiting {
-    /// Whether it may take back of this program.
+    /// Whether it is meant for this program, and may take back of it.
     #[must_use]
     pub fn is_of(&self, program: &ProgramId) -> bool {
-        self.programs.is_empty() || self.programs.contains(program)
+        let may = self.programs.is_empty() || self.programs.contains(program);
+        may && self.program.as_ref().is_none_or(|own| own == program)
     }
 }
 
@@ -109,10 +112,12 @@ fn pointer_key(order: &OrderKey, id: &str, affiliate: &AffiliateId) -> Key {
 fn waiting_key(order: &OrderKey, waiting: &Waiting) -> Key {
     let goal = waiting.goal.as_deref().unwrap_or("");
     let id = waiting.id.as_deref().unwrap_or("");
-    Key::new(
-        partition(order),
-        format!("#W#{}#{}", escaped(goal), escaped(id)),
-    )
+    let mut sk = format!("#W#{}#{}", escaped(goal), escaped(id));
+    if let Some(program) = &waiting.program {
+        sk.push('#');
+        sk.push_str(&escaped(program.as_str()));
+    }
+    Key::new(partition(order), sk)
 }
 
 fn read_waiting(row: &Row) -> Result<Waiting, Damaged> {
@@ -124,6 +129,7 @@ fn read_waiting(row: &Row) -> Result<Waiting, Damaged> {
         currency: row.parsed_if("currency", Currency::parse)?,
         items: row.parsed("items", |text| serde_json::from_str(text))?,
         reason: text("reason"),
+        program: row.parsed_if("program", ProgramId::parse)?,
         programs: row.parsed("programs", |text| {
             let ids: Vec<String> = serde_json::from_str(text).map_err(drop)?;
             let ids = ids.iter().map(|id| ProgramId::parse(id).map_err(drop));
@@ -302,6 +308,7 @@ impl Store {
             .text_if("amount", waiting.amount.clone())
             .text_if("currency", waiting.currency.map(Currency::code))
             .text_if("reason", waiting.reason.clone())
+            .text_if("program", waiting.program.as_ref().map(ProgramId::as_str))
             .json("items", &json!(waiting.items))
             .json(
                 "programs",
