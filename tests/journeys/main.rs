@@ -5,6 +5,7 @@
 )]
 
 mod attribution;
+mod budgets;
 mod canaries;
 mod claims;
 mod cut;
