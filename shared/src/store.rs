@@ -4,6 +4,7 @@ mod adjustments;
 mod amendments;
 mod approvals;
 mod booking;
+mod budget_lanes;
 mod caps;
 mod click_caps;
 mod clicks;

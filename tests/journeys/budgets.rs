@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use clickledger::embedded::{Fault, Faults};
 use serde_json::{Value, json};
 use tests::World;
 use tokio::sync::Barrier;
@@ -110,26 +111,245 @@ async fn a_budget_is_used_up_to_its_last_cent_whatever_the_orders_sizes() {
     }
 }
 
+/// Gives the program other budgets.
+async fn budget(world: &World, version: u32, caps: Value) {
+    let changed = world.patch("programs/shoes", version, json!({ "caps": caps }));
+    let changed = changed.await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+}
+
+/// How many of the orders `<name>-0` to `<name>-15` are taken, which meet every lane; the others
+/// find no room.
+async fn taken_of_sixteen(world: &World, click: &str, name: &str, amount: &str) -> usize {
+    let mut taken = 0;
+    for number in 0..16 {
+        let order = format!("{name}-{number}");
+        let sale = json!({"click_id": click, "order_id": order, "amount": amount});
+        match earns(world, sale).await.as_str() {
+            "cap_reached" => {}
+            earned => {
+                assert!(earned.contains('.'), "{order}: {earned}");
+                taken += 1;
+            }
+        }
+    }
+    taken
+}
+
+/// A program that had 10.00, of which one order took 6.10: what several lanes had.
+async fn with_most_taken() -> (World, String) {
+    let world = World::with_shop(START).await;
+    budget(&world, 1, json!([{"amount": "10.00"}])).await;
+    let click = world.click("anna-shoes").await;
+    earn_in_turn(&world, &click, &[("A-1", "61", "6.10")]).await;
+    (world, click)
+}
+
+#[tokio::test]
+async fn a_budget_that_is_lowered_gives_what_it_has_left_and_no_more() {
+    let (world, click) = with_most_taken().await;
+    budget(&world, 2, json!([{"amount": "8.00"}])).await;
+    assert_eq!(taken_of_sixteen(&world, &click, "B", "5.00").await, 3);
+    assert_eq!(taken_of_sixteen(&world, &click, "C", "4.10").await, 0);
+    assert_eq!(taken_of_sixteen(&world, &click, "D", "0.10").await, 16);
+    assert_eq!(taken_of_sixteen(&world, &click, "E", "2.50").await, 0);
+    assert_eq!(taken_of_sixteen(&world, &click, "F", "2.40").await, 1);
+    assert_eq!(taken_of_sixteen(&world, &click, "G", "0.10").await, 0);
+    assert_eq!(world.balance("anna").await["on_hold"], "8.00");
+}
+
+#[tokio::test]
+async fn a_budget_that_is_lowered_below_what_it_gave_gives_nothing_until_it_is_raised_above() {
+    let (world, click) = with_most_taken().await;
+    budget(&world, 2, json!([{"amount": "5.00"}])).await;
+    assert_eq!(taken_of_sixteen(&world, &click, "B", "6.00").await, 0);
+    assert_eq!(taken_of_sixteen(&world, &click, "B", "0.10").await, 0);
+    // What earns nothing takes nothing.
+    assert_eq!(taken_of_sixteen(&world, &click, "C", "0").await, 16);
+    budget(&world, 3, json!([{"amount": "6.00"}])).await;
+    assert_eq!(taken_of_sixteen(&world, &click, "D", "0.10").await, 0);
+    budget(&world, 4, json!([{"amount": "6.50"}])).await;
+    assert_eq!(taken_of_sixteen(&world, &click, "E", "3.00").await, 1);
+    assert_eq!(taken_of_sixteen(&world, &click, "F", "1.10").await, 0);
+    assert_eq!(taken_of_sixteen(&world, &click, "G", "1.00").await, 1);
+    budget(&world, 5, json!([{"amount": "11.00"}])).await;
+    assert_eq!(taken_of_sixteen(&world, &click, "H", "10.00").await, 4);
+    assert_eq!(taken_of_sixteen(&world, &click, "I", "5.10").await, 0);
+    assert_eq!(taken_of_sixteen(&world, &click, "J", "5.00").await, 1);
+    assert_eq!(world.balance("anna").await["on_hold"], "11.00");
+}
+
+#[tokio::test]
+async fn a_budget_of_orders_is_lowered_and_raised_as_one_of_money() {
+    let world = World::with_shop(START).await;
+    let click = world.click("anna-shoes").await;
+    budget(&world, 1, json!([{"count": 40}])).await;
+    assert_eq!(taken_of_sixteen(&world, &click, "A", "1").await, 16);
+    for (version, caps, name, taken) in [
+        (2, json!([{"count": 17}]), "B", 1),
+        (3, json!([{"count": 10}]), "C", 0),
+        (4, json!([{"count": 20, "amount": "1.90"}]), "D", 2),
+        (5, json!([{"count": 20}]), "E", 1),
+        (6, json!([{"amount": "2.10"}]), "F", 1),
+        (7, json!([{"count": 30}]), "G", 9),
+    ] {
+        budget(&world, version, caps).await;
+        let came = taken_of_sixteen(&world, &click, name, "1").await;
+        assert_eq!(came, taken, "{name}");
+    }
+    // A program that changes in other ways goes on where it was.
+    let other = json!({"name": "Boots"});
+    assert_eq!(world.patch("programs/shoes", 8, other).await.status, 200);
+    assert_eq!(taken_of_sixteen(&world, &click, "H", "1").await, 0);
+}
+
+#[tokio::test]
+async fn orders_of_older_terms_have_what_a_newer_budget_has_once_it_was_dealt() {
+    let (world, click) = with_most_taken().await;
+    world.turn_to("2026-07-01T12:00:00Z").await;
+    budget(&world, 2, json!([{"amount": "7.00"}])).await;
+    let of = |order: &str, amount: &str, at: &str| json!({"click_id": click, "order_id": order, "amount": amount, "occurred_at": at});
+    let (first, second) = ("2026-07-01T11:00:00Z", "2026-07-01T12:00:00Z");
+    for (order, amount, at, earned) in [
+        ("B-1", "5", first, "0.50"),
+        ("B-2", "3", second, "0.30"),
+        ("B-3", "5", first, "cap_reached"),
+        ("B-4", "1", first, "0.10"),
+        ("B-5", "0.10", second, "cap_reached"),
+        ("B-6", "0.10", first, "cap_reached"),
+    ] {
+        assert_eq!(
+            earns(&world, of(order, amount, at)).await,
+            earned,
+            "{order}"
+        );
+    }
+    world.turn_to("2026-07-01T14:00:00Z").await;
+    budget(&world, 3, json!([{"amount": "7.50"}])).await;
+    let third = "2026-07-01T14:00:00Z";
+    for (order, amount, at, earned) in [
+        ("C-1", "1", second, "cap_reached"),
+        ("C-2", "1", third, "0.10"),
+        ("C-3", "1", second, "0.10"),
+        ("C-4", "3", first, "0.30"),
+        ("C-5", "0.10", second, "cap_reached"),
+        ("C-6", "0.10", third, "cap_reached"),
+    ] {
+        assert_eq!(
+            earns(&world, of(order, amount, at)).await,
+            earned,
+            "{order}"
+        );
+    }
+}
+
+/// Sends all of these at once, each again for as long as nothing is known of it; how many are taken.
+async fn taken_at_once(world: World, sales: Vec<Value>) -> (World, usize) {
+    let world = Arc::new(world);
+    let barrier = Arc::new(Barrier::new(sales.len()));
+    let senders: Vec<_> = sales
+        .into_iter()
+        .map(|sale| {
+            let (world, barrier) = (world.clone(), barrier.clone());
+            tokio::spawn(async move {
+                barrier.wait().await;
+                for _ in 0..40 {
+                    let answer = world.postback(sale.clone()).await;
+                    if answer.status == 503 {
+                        continue;
+                    }
+                    let is_taken = answer.body["code"] != "cap_reached";
+                    assert!(!is_taken || answer.status == 200, "{answer:?}");
+                    return usize::from(is_taken);
+                }
+                panic!("{sale}: the outcome stays unknown");
+            })
+        })
+        .collect();
+    let mut taken = 0;
+    for sender in senders {
+        taken += sender.await.unwrap();
+    }
+    (Arc::into_inner(world).unwrap(), taken)
+}
+
+/// Answers are lost, and some of what was given up is applied when others have gone on.
+fn troubles(seed: u64) -> Faults {
+    Faults::seeded(seed)
+        .with(Fault::AnswerLost, 60)
+        .with(Fault::AppliedLater, 40)
+        .with(Fault::LateRepeat, 40)
+        .with(Fault::Conflict, 60)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn orders_that_come_at_once_after_a_change_have_all_that_is_left_and_no_more() {
+    for (seed, amount, fit, earned) in [
+        (1, "8.10", 8, "8.10"),
+        (2, "5.00", 0, "6.10"),
+        (3, "12.10", 24, "12.10"),
+    ] {
+        let (world, click) = with_most_taken().await;
+        budget(&world, 2, json!([{ "amount": amount }])).await;
+        world.stack.table.set_faults(troubles(seed));
+        let sale = |number| json!({"click_id": click, "order_id": format!("B-{number}"), "amount": "2.50"});
+        let (world, taken) = taken_at_once(world, (0..32).map(sale).collect()).await;
+        world.stack.table.set_faults(Faults::none());
+        assert_eq!(taken, fit, "{amount}");
+        assert_eq!(world.balance("anna").await["on_hold"], earned);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn orders_of_two_versions_at_once_all_come_to_an_end_and_overshoot_neither_budget() {
+    for seed in 1..=2 {
+        let (world, click) = with_most_taken().await;
+        world.turn_to("2026-07-01T12:00:00Z").await;
+        budget(&world, 2, json!([{"amount": "8.10"}])).await;
+        world.stack.table.set_faults(troubles(seed));
+        let sale = |number: usize| {
+            let at = ["2026-07-01T11:00:00Z", "2026-07-01T12:00:00Z"][number % 2];
+            json!({"click_id": click, "order_id": format!("B-{number}"), "amount": "2.50", "occurred_at": at})
+        };
+        let (world, taken) = taken_at_once(world, (0..32).map(sale).collect()).await;
+        world.stack.table.set_faults(Faults::none());
+        // 2.00 by the newer terms, and up to 3.90 by the older ones while nothing else was dealt.
+        assert!((8..=15).contains(&taken), "{taken}");
+        let (_, more) = taken_at_once(world, (32..48).map(sale).collect()).await;
+        assert_eq!(more, 0);
+    }
+}
+
 #[tokio::test]
 async fn what_a_budget_gave_before_it_had_lanes_is_not_given_again() {
     let world = World::with_shop(START).await;
-    let caps = json!({"caps": [{"id": "c1", "amount": "10.00"}]});
-    assert_eq!(world.patch("programs/shoes", 1, caps).await.status, 200);
+    budget(&world, 1, json!([{"id": "c1", "amount": "10.00"}])).await;
     // 9.00 for three orders, in the one item that there was.
     for (attribute, taken) in [("used", 900), ("count", 3)] {
         world.tamper("Q#shoes#c1#", "#", attribute, taken).await;
     }
     let click = world.click("anna-shoes").await;
+    assert_eq!(taken_of_sixteen(&world, &click, "A", "10.10").await, 0);
+    assert_eq!(taken_of_sixteen(&world, &click, "B", "3").await, 3);
+    assert_eq!(taken_of_sixteen(&world, &click, "C", "1.10").await, 0);
+    assert_eq!(taken_of_sixteen(&world, &click, "D", "1").await, 1);
+    assert_eq!(taken_of_sixteen(&world, &click, "E", "0.10").await, 0);
+}
+
+#[tokio::test]
+async fn what_an_older_release_takes_beside_us_is_not_given_again() {
+    let (world, click) = with_most_taken().await;
+    // 3.00 for two orders, which ask nothing of the lanes' room.
+    for (attribute, taken) in [("used", 300), ("count", 2)] {
+        world.tamper("Q#shoes#c1#", "#3", attribute, taken).await;
+    }
     earn_in_turn(
         &world,
         &click,
-        &[
-            ("A-1", "10.10", "cap_reached"),
-            ("A-1", "10", "1.00"),
-            ("A-2", "0.10", "cap_reached"),
-        ],
+        &[("B-1", "9.10", "cap_reached"), ("B-2", "9", "0.90")],
     )
     .await;
+    assert_eq!(taken_of_sixteen(&world, &click, "C", "0.10").await, 0);
 }
 
 #[tokio::test]

@@ -1,14 +1,21 @@
 //! What orders have taken of budgets.
 //!
-//! A whole program's budget stands in several lanes, each with its share, so that orders do not all
-//! meet in one item. What a lane has taken may be below zero: then others have handed a part of
-//! their shares over to it. All lanes together never take more than the whole.
+//! A whole program's budget is dealt out to several lanes, so that orders do not all meet in one
+//! item: each takes of the room that its lane has, and a lane that lacks room gets some of the others'.
+//! What was taken through all lanes and the room they have are together the whole they were dealt. Where
+//! a later version of the program brings another whole, or nothing was dealt yet, all of them are dealt
+//! anew at one instant: the room of before is gone, whatever lane had it.
+//!
+//! An order of an older version takes of what was dealt for a newer one, so that two versions whose
+//! orders come side by side do not deal in turn. Until then it has the whole of its own terms.
 
-use aws_sdk_dynamodb::types::{Get, TransactGetItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
 
+use super::budget_lanes::{Amounts, Deal, Lane, UNUSED, with_room};
 use super::schema::escaped;
 use super::transaction::{Outcome, Write, number, pause};
 use super::{Damaged, Key, Row, Store, StoreError};
+use crate::conversion::Conversion;
 use crate::ids::ProgramId;
 use crate::ledger::{SHARDS, lane_of};
 use crate::setup::{CapPer, CapUse};
@@ -18,47 +25,10 @@ const LANES: u8 = if SHARDS < 8 { 2 } else { 8 };
 /// How often room is looked for while others take it.
 const RACES_MOST: u32 = 8;
 
-/// A budget's lane, as an order meets it.
-#[derive(Debug, Clone, Copy)]
-struct Lane {
-    number: u8,
-    of: u8,
-}
-
-impl Lane {
-    fn of(used: &CapUse, order: &str) -> Self {
-        let of = match used.cap.per {
-            CapPer::Program => LANES,
-            CapPer::Affiliate | CapPer::Customer => 1,
-        };
-        Self {
-            number: lane_of(order, of),
-            of,
-        }
-    }
-
-    fn all(self) -> impl Iterator<Item = Self> {
-        (0..self.of).map(move |number| Self { number, ..self })
-    }
-
-    /// Its part of a whole; the parts add up.
-    fn share(self, whole: i64) -> i64 {
-        let up_to = |lanes: u8| i128::from(whole) * i128::from(lanes) / i128::from(self.of);
-        i64::try_from(up_to(self.number + 1) - up_to(self.number)).expect("a part is no larger")
-    }
-}
-
-/// What a lane has taken, or has room for: orders and minor units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Amounts {
-    count: i64,
-    used: i64,
-}
-
-fn key(program: &ProgramId, used: &CapUse, lane: Lane) -> Key {
+fn key(program: &ProgramId, used: &CapUse, lane: usize) -> Key {
     let (program, cap) = (escaped(program.as_str()), escaped(used.cap.id.as_str()));
     // The first lane stands where all of a budget stood before there were lanes.
-    let lane = match lane.number {
+    let lane = match lane {
         0 => String::new(),
         number => number.to_string(),
     };
@@ -68,29 +38,91 @@ fn key(program: &ProgramId, used: &CapUse, lane: Lane) -> Key {
     )
 }
 
-fn read(row: &Row) -> Result<Amounts, Damaged> {
-    Ok(Amounts {
-        count: row.get_number("count")?,
-        used: row.get_number("used")?,
+fn read(row: &Row) -> Result<Lane, Damaged> {
+    let amounts = |count: &str, used: &str| -> Result<Amounts, Damaged> {
+        Ok(Amounts {
+            count: row.get_number(count)?,
+            used: row.get_number(used)?,
+        })
+    };
+    let taken = amounts("count", "used")?;
+    let Some(version) = row.get_number_if("dealt")? else {
+        return Ok(Lane { taken, ..UNUSED });
+    };
+    let whole = amounts("whole_count", "whole")?;
+    Ok(Lane {
+        taken,
+        room: amounts("room_count", "room")?,
+        deal: Some(Deal { version, whole }),
     })
 }
 
-/// What a lane has of a budget; where that has no bound, more than anybody takes.
-fn share(used: &CapUse, lane: Lane) -> Amounts {
-    let whole = whole(used);
-    Amounts {
-        count: lane.share(whole.count),
-        used: lane.share(whole.used),
+/// The lane of an order's conversion; none where a budget has but one.
+fn lane_number(conversion: &Conversion, used: &CapUse) -> Option<usize> {
+    let order = conversion.key.conversion_id();
+    match used.cap.per {
+        CapPer::Program => Some(usize::from(lane_of(&order, LANES))),
+        CapPer::Affiliate | CapPer::Customer => None,
     }
 }
 
-/// What a budget is in all. Without a bound it is as much as sums of a few shares can hold.
-fn whole(used: &CapUse) -> Amounts {
-    let unbounded = i64::MAX / 4;
-    Amounts {
-        count: used.cap.count.map_or(unbounded, i64::from),
-        used: used.cap.amount.map_or(unbounded, |amount| amount.minor()),
+/// How an order takes what it takes, and on what conditions.
+struct Asked {
+    set: &'static str,
+    conditions: Vec<&'static str>,
+    values: Vec<(String, AttributeValue)>,
+}
+
+impl Asked {
+    /// Of a budget's one lane. What is not there yet has taken nothing.
+    fn of_whole(order: Amounts, whole: Amounts) -> Self {
+        let room = whole.minus(order);
+        let mut asked = Self {
+            set: "ADD #count :one, used :amount",
+            conditions: vec!["(attribute_not_exists(#count) OR #count <= :room_count)"],
+            values: numbers([
+                (":one", order.count),
+                (":amount", order.used),
+                (":room_count", room.count),
+            ]),
+        };
+        if order.used != 0 {
+            let fits = "(attribute_not_exists(used) OR used <= :room)";
+            asked.conditions.push(fits);
+            asked.values.extend(numbers([(":room", room.used)]));
+        }
+        asked
     }
+
+    /// Of a lane's room, if that was dealt for these terms, for others with the same whole, or for newer.
+    fn of_room(order: Amounts, deal: Deal) -> Self {
+        let mut asked = Self {
+            set: "ADD #count :one, used :amount, room_count :less_one, room :less",
+            conditions: vec![
+                "(dealt >= :version OR (whole_count = :whole_count AND whole = :whole))",
+                "room_count >= :one",
+            ],
+            values: numbers([
+                (":one", order.count),
+                (":amount", order.used),
+                (":less_one", -order.count),
+                (":less", -order.used),
+                (":version", deal.version),
+                (":whole_count", deal.whole.count),
+                (":whole", deal.whole.used),
+            ]),
+        };
+        if order.used != 0 {
+            asked.conditions.push("room >= :amount");
+        }
+        asked
+    }
+}
+
+fn numbers<const N: usize>(named: [(&str, i64); N]) -> Vec<(String, AttributeValue)> {
+    named
+        .map(|(name, value)| (name.to_owned(), number(value)))
+        .into()
 }
 
 impl Store {
@@ -99,142 +131,106 @@ impl Store {
     pub(super) fn untaken(&self, program: &ProgramId, used: &CapUse) -> Write {
         Write::Remove {
             table: self.core(),
-            key: key(program, used, Lane::of(used, "")),
+            key: key(program, used, 0),
             only: None,
         }
     }
 
     /// The member of a conversion's transaction that takes its part of a budget, if its lane has as
     /// much left; none where the part alone is more than the whole.
-    pub(super) fn taken(&self, program: &ProgramId, used: &CapUse, order: &str) -> Option<Write> {
-        let lane = Lane::of(used, order);
-        let (whole, share) = (whole(used), share(used, lane));
-        let amount = used.amount.minor();
-        if whole.count < 1 || whole.used < amount {
+    pub(super) fn taken(&self, conversion: &Conversion, used: &CapUse) -> Option<Write> {
+        let deal = Deal::of(conversion, used);
+        let order = Amounts::of(used);
+        if !order.fit(deal.whole) {
             return None;
         }
-        // What is not there yet has taken nothing.
-        let fits = |name: &str, value: &str, room: i64| match room {
-            0.. => format!("(attribute_not_exists({name}) OR {name} <= {value})"),
-            _ => format!("{name} <= {value}"),
+        let lane = lane_number(conversion, used);
+        let asks = match lane {
+            Some(_) => Asked::of_room(order, deal),
+            None => Asked::of_whole(order, deal.whole),
         };
-        let (count_room, room) = (share.count - 1, share.used - amount);
-        let condition = [
-            fits("#count", ":count_room", count_room),
-            fits("used", ":room", room),
-        ];
         Some(Write::Change {
             table: self.core(),
-            key: key(program, used, lane),
-            set: "ADD #count :one, used :amount".to_owned(),
-            condition: condition.join(" AND "),
-            values: vec![
-                (":one".into(), number(1)),
-                (":amount".into(), number(amount)),
-                (":count_room".into(), number(count_room)),
-                (":room".into(), number(room)),
-            ],
+            key: key(&conversion.program, used, lane.unwrap_or(0)),
+            set: asks.set.to_owned(),
+            condition: asks.conditions.join(" AND "),
+            values: asks.values,
         })
     }
 
-    /// Has other lanes hand over to an order's lane what it lacks. False: all of them together have
-    /// not as much left.
+    /// Deals lanes anew, or has the others hand over to an order's lane what it lacks. False: all of
+    /// them together have not as much left.
     ///
     /// # Errors
     /// [`StoreError`]
     pub(super) async fn make_room(
         &self,
-        program: &ProgramId,
+        conversion: &Conversion,
         used: &CapUse,
-        order: &str,
     ) -> Result<bool, StoreError> {
-        let own = Lane::of(used, order);
+        let Some(own) = lane_number(conversion, used) else {
+            // There is no other that might have it.
+            return Ok(false);
+        };
+        let program = &conversion.program;
         for attempt in 0..RACES_MOST {
             if attempt > 0 {
                 pause(attempt).await;
             }
-            let lanes = match self.lanes(program, used, own).await {
+            let seen = match self.lanes(program, used).await {
                 // Whoever takes from a lane just now stands in the way of reading it.
                 Err(StoreError::Unavailable(_)) if attempt + 1 < RACES_MOST => continue,
-                lanes => lanes?,
+                seen => seen?,
             };
-            let spare = |(lane, taken): &(Lane, Option<Amounts>)| {
-                let (share, taken) = (share(used, *lane), taken.unwrap_or(Amounts::NONE));
-                Amounts {
-                    count: share.count - taken.count,
-                    used: share.used - taken.used,
-                }
-            };
-            let left = lanes.iter().map(spare).fold(Amounts::NONE, Amounts::plus);
-            if left.count < 1 || left.used < used.amount.minor() {
-                return Ok(false);
-            }
-            let own_spare = spare(&lanes[usize::from(own.number)]);
-            let mut lacking = Amounts {
-                count: (1 - own_spare.count).max(0),
-                used: (used.amount.minor() - own_spare.used).max(0),
-            };
-            if lacking == Amounts::NONE {
-                return Ok(true);
-            }
-            let mut moved = Amounts::NONE;
-            let mut writes = Vec::new();
-            let mut others: Vec<_> = lanes
-                .iter()
-                .filter(|(lane, _)| lane.number != own.number)
+            let lanes: Vec<Lane> = seen.iter().map(|lane| lane.unwrap_or(UNUSED)).collect();
+            let deal = Deal::of(conversion, used).or_newer(&lanes);
+            let (next, has_room) = with_room(&lanes, own, Amounts::of(used), deal);
+            // The order's own lane comes last.
+            let others = (0..lanes.len()).filter(|number| *number != own);
+            let changed = others.chain([own]).filter(|at| next[*at] != lanes[*at]);
+            let writes: Vec<Write> = changed
+                .map(|at| self.laid(key(program, used, at), seen[at], next[at], deal))
                 .collect();
-            others.sort_by_key(|other| std::cmp::Reverse((spare(other).used, spare(other).count)));
-            for other in others {
-                let part = Amounts {
-                    count: handed_over(lacking.count, spare(other).count),
-                    used: handed_over(lacking.used, spare(other).used),
-                };
-                if part == Amounts::NONE {
-                    continue;
-                }
-                lacking.count = (lacking.count - part.count).max(0);
-                lacking.used = (lacking.used - part.used).max(0);
-                moved = moved.plus(part);
-                writes.push(self.handed(program, used, other, part));
-            }
-            let minus = Amounts {
-                count: -moved.count,
-                used: -moved.used,
-            };
-            writes.push(self.handed(program, used, &lanes[usize::from(own.number)], minus));
-            if matches!(self.transact(&writes).await?, Outcome::Done) {
-                return Ok(true);
+            if writes.is_empty() || matches!(self.transact(&writes).await?, Outcome::Done) {
+                return Ok(has_room);
             }
         }
         Err(StoreError::Contended)
     }
 
-    /// A lane that stands as if it had taken so much more, if it is as it was seen.
-    fn handed(
-        &self,
-        program: &ProgramId,
-        used: &CapUse,
-        (lane, seen): &(Lane, Option<Amounts>),
-        more: Amounts,
-    ) -> Write {
-        let next = seen.unwrap_or(Amounts::NONE).plus(more);
-        let mut values = vec![
-            (":count".into(), number(next.count)),
-            (":used".into(), number(next.used)),
-        ];
-        let condition = match seen {
-            None => "attribute_not_exists(pk)".to_owned(),
-            Some(seen) => {
-                values.push((":seen_count".into(), number(seen.count)));
-                values.push((":seen_used".into(), number(seen.used)));
-                "#count = :seen_count AND used = :seen_used".to_owned()
+    /// A lane with other room, if it is as it was seen.
+    fn laid(&self, key: Key, seen: Option<Lane>, next: Lane, deal: Deal) -> Write {
+        let row = Row::new(&key)
+            .number("count", next.taken.count)
+            .number("used", next.taken.used)
+            .number("room_count", next.room.count)
+            .number("room", next.room.used)
+            .number("dealt", deal.version)
+            .number("whole_count", deal.whole.count)
+            .number("whole", deal.whole.used);
+        let (condition, values) = match seen {
+            None => ("attribute_not_exists(pk)", Vec::new()),
+            Some(Lane { taken, room, deal }) => {
+                let mut values = numbers([(":count", taken.count), (":used", taken.used)]);
+                let condition = match deal {
+                    None => "#count = :count AND used = :used AND attribute_not_exists(dealt)",
+                    Some(deal) => {
+                        values.extend(numbers([
+                            (":room_count", room.count),
+                            (":room", room.used),
+                            (":dealt", deal.version),
+                        ]));
+                        "#count = :count AND used = :used \
+                         AND room_count = :room_count AND room = :room AND dealt = :dealt"
+                    }
+                };
+                (condition, values)
             }
         };
-        Write::Change {
+        Write::Replace {
             table: self.core(),
-            key: key(program, used, *lane),
-            set: "SET #count = :count, used = :used".to_owned(),
-            condition,
+            row,
+            condition: condition.to_owned(),
             values,
         }
     }
@@ -245,9 +241,8 @@ impl Store {
         &self,
         program: &ProgramId,
         used: &CapUse,
-        own: Lane,
-    ) -> Result<Vec<(Lane, Option<Amounts>)>, StoreError> {
-        let gets = own.all().map(|lane| {
+    ) -> Result<Vec<Option<Lane>>, StoreError> {
+        let gets = (0..usize::from(LANES)).map(|lane| {
             let get = Get::builder()
                 .table_name(self.core())
                 .set_key(Some(key(program, used, lane).attributes()))
@@ -263,30 +258,7 @@ impl Store {
             .await?;
         let items = answer.responses.unwrap_or_default().into_iter();
         let rows = items.map(|response| response.item.filter(|item| !item.is_empty()).map(Row::of));
-        let taken = rows.map(|row| row.as_ref().map(read).transpose());
-        own.all()
-            .zip(taken)
-            .map(|(lane, taken)| Ok((lane, taken?)))
-            .collect()
+        let lanes = rows.map(|row| row.as_ref().map(read).transpose());
+        Ok(lanes.collect::<Result<_, _>>()?)
     }
-}
-
-impl Amounts {
-    const NONE: Self = Self { count: 0, used: 0 };
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            count: self.count.saturating_add(other.count),
-            used: self.used.saturating_add(other.used),
-        }
-    }
-}
-
-/// What one lane gives: what is lacking, or half of what it has if that is more, so that the next
-/// order need not ask again.
-fn handed_over(lacking: i64, spare: i64) -> i64 {
-    if lacking == 0 {
-        return 0;
-    }
-    lacking.max(spare / 2).min(spare).max(0)
 }

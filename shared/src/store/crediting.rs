@@ -72,9 +72,7 @@ impl Store {
                 Put::Moved => return Ok(Recorded::Moved),
                 Put::CapReached => return Ok(Recorded::CapReached),
                 Put::NoRoom(place) => {
-                    let order = conversion.key.conversion_id();
-                    let used = &besides.caps[place];
-                    let has_room = self.make_room(&conversion.program, used, &order).await?;
+                    let has_room = self.make_room(conversion, &besides.caps[place]).await?;
                     if !has_room {
                         return Ok(Recorded::CapReached);
                     }
@@ -124,11 +122,9 @@ impl Store {
             caps,
         } = besides;
         let conditions = usize::from(first.is_some()) + counted.len();
-        let program = &conversion.program;
-        let order = conversion.key.conversion_id();
         let caps: Option<Vec<Write>> = caps
             .iter()
-            .map(|used| self.taken(program, used, &order))
+            .map(|used| self.taken(conversion, used))
             .collect();
         let Some(caps) = caps else {
             // Whoever has it already is told so, whatever became of the budget.
