@@ -535,3 +535,43 @@ async fn a_cent_that_is_not_in_the_ledger_is_found_and_keeps_the_month_open() {
         reconciled(&world).await;
     }
 }
+
+/// One person takes a month all the way.
+async fn closed(world: &World, month: &str) {
+    let house = world.get("payers/house").await.body;
+    if house["four_eyes"] == "on" {
+        let off = json!({"four_eyes": "off"});
+        assert_eq!(world.patch("payers/house", 1, off).await.status, 200);
+    }
+    for step in ["prepare", "approve", "close"] {
+        let path = format!("periods/{month}/{step}");
+        let answer = world.post(&path, json!({})).await;
+        assert_eq!(answer.status, 200, "{month} {step}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_month_with_nothing_but_a_refund_worth_nothing_is_closed() {
+    let world = World::with_shop(START).await;
+    sale(&world, "anna-shoes", "A-1", "50").await;
+    world.turn_to("2026-06-29T01:00:00Z").await;
+    let id = only_payout(&world).await["id"].as_str().unwrap().to_owned();
+    let sent = world
+        .post(&format!("payouts/{id}/sent"), json!({"reference": "1"}))
+        .await;
+    assert_eq!(sent.status, 200, "{sent:?}");
+
+    world.turn_to("2026-07-02T10:00:00Z").await;
+    let refund = json!({"order_id": "A-1", "reversal_id": "r-1", "amount": "0.01"});
+    let refund = world.reversal(refund).await;
+    assert_eq!(refund.body["reversed"][0]["amount"], "0.00", "{refund:?}");
+
+    world.turn_to("2026-08-01T01:00:00Z").await;
+    closed(&world, "2026-06").await;
+    closed(&world, "2026-07").await;
+    let july = report(&world, "2026-07").await;
+    assert_eq!(
+        (&july["rows"], &july["by_merchant"]),
+        (&json!([]), &json!([]))
+    );
+}

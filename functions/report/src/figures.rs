@@ -63,6 +63,10 @@ pub async fn of_pockets(
             report.rows.push(pocket.row);
         }
     }
+    // Like the rows: a refund worth nothing is nothing to report.
+    report
+        .by_merchant
+        .retain(|_, sums| *sums != OfMerchant::default());
     // By affiliate and then by currency, which is the order of pockets.
     agrees &= report.adds_up();
     Ok(Made { report, agrees })
