@@ -575,3 +575,64 @@ async fn a_month_with_nothing_but_a_refund_worth_nothing_is_closed() {
         (&json!([]), &json!([]))
     );
 }
+
+/// A shop whose second affiliate has nothing but an order that waits for the merchant; its id.
+async fn waiting() -> (World, String) {
+    let world = june().await;
+    let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    let link = json!({"slug": "bob-hats", "program": "hats", "affiliate": "bob"});
+    world.made("links", link).await;
+    sale(&world, "bob-hats", "B-1", "9").await;
+    let list = world.get("conversions?affiliate=bob").await.body;
+    let id = list["items"][0]["id"].as_str().unwrap().to_owned();
+    (world, id)
+}
+
+const WAITS: &str = "0.00 0.00 0.00 0.00 0.00 0.00 0.00 0.00 0.00 0.00 3.00 n=0";
+
+#[tokio::test]
+async fn an_affiliate_whose_only_order_waits_stands_in_the_report_until_it_is_approved() {
+    let (world, order) = waiting().await;
+    world.turn_to("2026-07-01T01:00:00Z").await;
+    assert_eq!(columns(&report(&world, "2026-06").await, "bob"), WAITS);
+    world.get("payers/house").await;
+    let off = json!({"four_eyes": "off"});
+    assert_eq!(world.patch("payers/house", 1, off).await.status, 200);
+    for step in ["prepare", "approve"] {
+        let path = format!("periods/2026-06/{step}");
+        assert_eq!(world.post(&path, json!({})).await.status, 200);
+    }
+
+    // Approved between the preparation and the close: June is still what was prepared.
+    let approve = format!("conversions/{order}/approve");
+    assert_eq!(world.post(&approve, json!({})).await.status, 200);
+    let close = world.post("periods/2026-06/close", json!({})).await;
+    assert_eq!(close.status, 200, "{close:?}");
+    assert_eq!(columns(&report(&world, "2026-06").await, "bob"), WAITS);
+    world.turn_to("2026-08-01T01:00:00Z").await;
+    let july = report(&world, "2026-07").await;
+    assert!(
+        columns(&july, "bob").ends_with(" 0.00 n=1"),
+        "nothing waits any more: {july}"
+    );
+}
+
+#[tokio::test]
+async fn an_order_that_waited_before_its_account_was_noted_stands_in_the_report_too() {
+    let (world, _) = waiting().await;
+    world.turn_to("2026-07-01T01:00:00Z").await;
+    // As a table of before has it.
+    let bob = shared::ledger::Pocket {
+        payer: shared::ids::PayerId::house(),
+        affiliate: shared::ids::AffiliateId::parse("bob").unwrap(),
+        currency: shared::money::Currency::parse("EUR").unwrap(),
+    };
+    let of_payer = format!("N#house#{:02}", bob.shard());
+    world.lose(&of_payer, "bob#EUR").await;
+    world.lose("A#bob", "!house#EUR").await;
+    assert_eq!(columns(&report(&world, "2026-06").await, "bob"), WAITS);
+    let statement = world.get("statements/bob/2026-06").await.body;
+    assert_eq!(columns(&statement, "bob"), WAITS);
+    assert_eq!(statement["rows"].as_array().unwrap().len(), 1);
+}

@@ -3,7 +3,7 @@
 pub mod emulator;
 pub mod ssm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -287,6 +287,21 @@ impl World {
             .send()
             .await
             .expect("the embedded table changes an item");
+    }
+
+    /// Loses an item of the core table behind everybody's back.
+    pub async fn lose(&self, pk: &str, sk: &str) {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        self.stack
+            .table
+            .client("setup")
+            .delete_item()
+            .table_name(clickledger::tables::names().core)
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+            .send()
+            .await
+            .expect("the embedded table loses an item");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a month came to, pocket by pocket: the runs' own sums, checked against the ledger's lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::civil::Date;
@@ -27,17 +27,22 @@ pub struct Made {
 /// Makes the report of a month that is not closed.
 pub async fn make(app: &App, payer: &PayerId, month: Month) -> Result<Made, Problem> {
     let pockets = app.store.pockets_of_payer(payer).await;
-    of_pockets(app, payer, month, pockets.map_err(unavailable)?).await
+    of_pockets(app, payer, month, pockets.map_err(unavailable)?, |_| true).await
 }
 
-/// The part of such a report that is about some pockets.
+/// The part of such a report that is about some pockets: the noted ones, and others that are wanted
+/// and have figures.
 pub async fn of_pockets(
     app: &App,
     payer: &PayerId,
     month: Month,
     pockets: Vec<Pocket>,
+    is_wanted: impl Fn(&Pocket) -> bool,
 ) -> Result<Made, Problem> {
     let (figures, mut agrees) = carried(app, payer, month).await?;
+    // What only waits was not noted once; nor may a list have what was noted just now.
+    let counted = figures.keys().filter(|pocket| is_wanted(pocket)).cloned();
+    let pockets: BTreeSet<Pocket> = pockets.into_iter().chain(counted).collect();
     let next_run = app.store.next_day_to_run().await.map_err(unavailable)?;
     let read: Vec<OfPocket> = stream::iter(pockets)
         .map(|pocket| {

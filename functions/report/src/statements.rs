@@ -53,7 +53,8 @@ pub async fn statement(
         rows.retain(|row| row.affiliate == id);
         rows
     } else {
-        let made = figures::of_pockets(app, &payer, month, pockets.clone()).await?;
+        let is_theirs = |pocket: &Pocket| pocket.affiliate == id;
+        let made = figures::of_pockets(app, &payer, month, pockets.clone(), is_theirs).await?;
         made.report.rows
     };
     let lines = lines(app, &pockets, affiliate.lanes, month).await?;

@@ -85,6 +85,23 @@ pub(super) fn legs(
 }
 
 impl Store {
+    /// Notes the pockets of what is going to wait for approval: a report tells of them, though
+    /// nothing is booked yet.
+    pub(super) async fn note_waiting(&self, next: &Conversion) -> Result<(), StoreError> {
+        if next.status != Status::Pending {
+            return Ok(());
+        }
+        for credit in &next.credits {
+            let pocket = Pocket {
+                payer: next.payer.clone(),
+                affiliate: credit.affiliate.clone(),
+                currency: next.currency,
+            };
+            self.note(&pocket).await?;
+        }
+        Ok(())
+    }
+
     /// What a change of a conversion does to what waits for approval.
     pub(super) fn unapproved(
         &self,
@@ -239,6 +256,7 @@ impl Store {
         // Whoever decided once is waited for: an order that is opened again waits for a person.
         next.approves_on = None;
         next.ver = seen.ver + 1;
+        self.note_waiting(&next).await?;
         let legs = if status == Status::Approved {
             legs(
                 seen,

@@ -135,6 +135,7 @@ impl Store {
                 _ => Put::CapReached,
             });
         };
+        self.note_waiting(conversion).await?;
         let is_booked = conversion.status == Status::Approved;
         let legs = if is_booked {
             let source = conversion.key.conversion_id();

@@ -1,4 +1,5 @@
-//! Which pockets there are: noted before a pocket's first line is booked, and for ever.
+//! Which pockets there are: noted before a pocket's first line is booked or its first order waits, and
+//! for ever.
 
 use super::schema::escaped;
 use super::transaction::Write;
@@ -47,8 +48,8 @@ impl Row {
 }
 
 impl Store {
-    /// Notes that a pocket exists, before anything is booked into it: whoever lists pockets
-    /// misses none that has a line.
+    /// Notes that a pocket exists, before anything is booked into it or waits for it: whoever lists
+    /// pockets misses none that has a figure.
     pub(super) async fn note(&self, pocket: &Pocket) -> Result<(), StoreError> {
         let is_noted = |set: &std::collections::HashSet<Pocket>| set.contains(pocket);
         if self.noted.lock().is_ok_and(|noted| is_noted(&noted)) {
@@ -79,7 +80,7 @@ impl Store {
         Ok(())
     }
 
-    /// Every pocket of a payer that was ever booked into, in order.
+    /// Every pocket of a payer that anything was ever booked into or waited for, in order.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -96,7 +97,7 @@ impl Store {
         Ok(pockets)
     }
 
-    /// Every pocket of an affiliate that was ever booked into, in order.
+    /// Every pocket of an affiliate that anything was ever booked into or waited for, in order.
     ///
     /// # Errors
     /// [`StoreError`]
