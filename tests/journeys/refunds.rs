@@ -286,3 +286,39 @@ async fn a_refund_that_names_a_program_is_of_no_other() {
         assert_eq!(seen[1], reversed, "{order} {goal}");
     }
 }
+
+/// The contract: the same again is recorded before, however often and however late it comes.
+#[tokio::test]
+async fn what_an_amendment_adds_after_a_whole_refund_is_taken_back_by_a_name() {
+    let world = World::with_shop(START).await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click_id, "order_id": "A-1", "amount": "100"});
+    let id = world.postback(sale).await.body["conversion"].clone();
+    let whole = json!({"order_id": "A-1"});
+    assert_eq!(
+        result(&world.reversal(whole.clone()).await),
+        (200, "created")
+    );
+    let amend = format!("conversions/{}/amend", id.as_str().unwrap());
+    let up = json!({"id": "up", "amount": "150", "reason": "one more pair"});
+    assert_eq!(world.post(&amend, up).await.status, 200);
+
+    assert_eq!(
+        result(&world.reversal(whole).await),
+        (200, "recorded_before")
+    );
+    assert_eq!(earned_and_reversed(&world).await, ["15.00", "10.00"]);
+    let decide = async |id: &str| {
+        let line = json!({"order_id": "A-1", "action": "reverse", "id": id});
+        let path = "conversions/decisions?merchant=shop";
+        world.post(path, line).await
+    };
+    let line = decide("all of it").await;
+    assert_eq!(
+        (result(&line), &line.body["remaining"]),
+        ((200, "changed"), &json!("0.00"))
+    );
+    assert_eq!(result(&decide("all of it").await), (200, "unchanged"));
+    assert_eq!(decide(" rest").await.body["code"], "id_invalid");
+    assert_eq!(earned_and_reversed(&world).await, ["15.00", "15.00"]);
+}

@@ -4,7 +4,7 @@ use csv::ReaderBuilder;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use shared::app::{App, unavailable};
-use shared::conversion::{Conversion, OrderKey, Status, digest};
+use shared::conversion::{Conversion, OrderKey, Status, digest, is_order_id};
 use shared::http_types::{Fields, Problem, Request, Response};
 use shared::ids::{MerchantId, ProgramId};
 use shared::reversing::{self, Asked};
@@ -16,8 +16,8 @@ use super::{amend, is_done, move_to};
 const LINES_MOST: usize = 1_000;
 const BYTES_MOST: usize = 1_024 * 1_024;
 
-/// What a line may hold. `id` is the sender's name for a partial reversal or an amendment; without
-/// it the line's own content is its name.
+/// What a line may hold. `id` is the sender's name for a reversal or an amendment; without it the
+/// line's own content is its name, and a whole reversal is the order's only one without a name.
 const MEMBERS: [&str; 6] = ["order_id", "goal", "action", "amount", "reason", "id"];
 
 /// `POST /api/v1/conversions/decisions`
@@ -145,7 +145,10 @@ impl Bulk<'_> {
         let action = line.required("action")?;
         let amount = line.text("amount")?;
         let reason = line.text("reason")?;
-        let id = line.text("id")?;
+        let id = line.parsed("id", "id_invalid", |text| {
+            let is_name = is_order_id(text) && !text.starts_with(' ');
+            is_name.then(|| text.to_owned()).ok_or(())
+        })?;
         line.finish()?;
         let order = OrderKey {
             merchant: self.merchant.clone(),
@@ -168,6 +171,7 @@ impl Bulk<'_> {
             1 => found.remove(0),
             _ => return Err(Problem::invalid("goal_required", "goal")),
         };
+        let is_named = id.is_some();
         let name = id.unwrap_or_else(|| {
             let content = json!([order_id, seen.key.goal, action, amount, reason]);
             format!("line {}", digest(&content.to_string()))
@@ -183,7 +187,10 @@ impl Bulk<'_> {
                 self.decide(seen, Status::Pending, Status::Rejected, Some(reason))
                     .await
             }
-            "reverse" => self.reverse(seen, amount, reason, name).await,
+            "reverse" => {
+                let name = (is_named || amount.is_some()).then_some(name);
+                self.reverse(seen, amount, reason, name).await
+            }
             "amend" => {
                 let amount =
                     amount.ok_or_else(|| Problem::invalid("parameter_missing", "amount"))?;
@@ -245,12 +252,12 @@ impl Bulk<'_> {
         seen: Conversion,
         amount: Option<String>,
         reason: Option<String>,
-        name: String,
+        id: Option<String>,
     ) -> Result<Value, Problem> {
         let asked = Asked {
             order: seen.key.clone(),
             goal: None,
-            id: amount.is_some().then_some(name),
+            id,
             amount,
             currency: None,
             items: Vec::new(),
