@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::http_types::{Fields, Invalid};
 use crate::ids::{AffiliateId, RuleId};
-use crate::money::{Currency, Money, Percent, Rounding};
+use crate::money::{Currency, INPUT_MAX, Money, Percent, Rounding};
 use crate::period::{Month, day_of};
 
 pub use condition::Customer;
@@ -133,7 +133,8 @@ pub enum NoCommission {
     NoRule,
     #[error("the rule pays a share, and the order has no amount")]
     AmountRequired,
-    #[error("the lines earn more than an amount can hold")]
+    /// More than anybody may say: see [`INPUT_MAX`].
+    #[error("the lines earn more than 10^15 minor units")]
     TooLarge,
     #[error("the rule ends for each customer, and the sender does not name the customer")]
     CustomerRequired,
@@ -262,6 +263,7 @@ impl Rules {
             .try_fold(Money::zero(currency), |sum, line| {
                 sum.checked_add(line.amount)
             })
+            .filter(|sum| sum.minor() <= INPUT_MAX)
             .ok_or(NoCommission::TooLarge)?;
         Ok(Commission {
             amount,

@@ -1,6 +1,7 @@
 //! The books: whose money it is, what kind of line, and the sums that lines add up to.
 
 use std::fmt;
+use std::ops::Add;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -119,38 +120,40 @@ pub struct Leg {
     pub because: serde_json::Value,
 }
 
-/// Sums by kind, as effects in minor units.
+/// Sums by kind, as effects in minor units: as wide as the table keeps them, so that no number of
+/// lines, whatever a merchant's rules pay, leaves the range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sums([i64; Kind::ALL.len()]);
+pub struct Sums([i128; Kind::ALL.len()]);
 
 impl Sums {
     /// The sums of one line.
     #[must_use]
-    pub fn of(kind: Kind, effect: i64) -> Self {
+    pub fn of(kind: Kind, effect: impl Into<i128>) -> Self {
         let mut sums = Self::default();
-        sums.0[kind as usize] = effect;
+        sums.0[kind as usize] = effect.into();
         sums
     }
 
     #[must_use]
-    pub fn get(&self, kind: Kind) -> i64 {
+    pub fn get(&self, kind: Kind) -> i128 {
         self.0[kind as usize]
-    }
-
-    /// Both together; none where that leaves the range.
-    #[must_use]
-    pub fn checked_add(self, other: Self) -> Option<Self> {
-        let mut sum = self;
-        for (mine, theirs) in sum.0.iter_mut().zip(other.0) {
-            *mine = mine.checked_add(theirs)?;
-        }
-        Some(sum)
     }
 
     /// What all of it changes.
     #[must_use]
     pub fn total(&self) -> i128 {
-        self.0.iter().copied().map(i128::from).sum()
+        self.0.iter().sum()
+    }
+}
+
+impl Add for Sums {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs; // OK because it takes 10^19 lines of 10^19 to fill an `i128`.
+        }
+        self
     }
 }
 
@@ -205,15 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn sums_add_up_by_kind_and_end_at_the_range() {
-        let earned = Sums::of(Kind::Earned, 500);
-        let both = earned.checked_add(Sums::of(Kind::Reversed, -120)).unwrap();
-        let both = both.checked_add(Sums::of(Kind::Earned, 7)).unwrap();
+    fn sums_add_up_by_kind_and_are_wider_than_any_amount() {
+        let earned = Sums::of(Kind::Earned, 500) + Sums::of(Kind::Reversed, -120);
+        let both = earned + Sums::of(Kind::Earned, 7);
         let each = Kind::ALL.map(|kind| both.get(kind));
         assert_eq!((each, both.total()), ([507, -120, 0, 0, 0, 0], 387));
         let most = Sums::of(Kind::Paid, i64::MAX);
-        assert_eq!(most.checked_add(Sums::of(Kind::Paid, 1)), None);
-        let far = most.checked_add(Sums::of(Kind::Earned, i64::MAX)).unwrap();
-        assert_eq!(far.total(), i128::from(i64::MAX) * 2);
+        let far = most + most + Sums::of(Kind::Earned, i64::MAX);
+        assert_eq!(far.get(Kind::Paid), i128::from(i64::MAX) * 2);
+        assert_eq!(far.total(), i128::from(i64::MAX) * 3);
     }
 }

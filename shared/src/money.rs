@@ -388,16 +388,32 @@ impl Money {
 /// Prints the number with all the currency's digits: `12.30`, `1200`, `-0.05`.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.minor < 0 { "-" } else { "" };
-        let digits = self.currency.digits();
-        let one = 10_u64.pow(digits);
-        let magnitude = self.minor.unsigned_abs();
-        if digits == 0 {
-            return write!(f, "{sign}{magnitude}");
-        }
-        let width = usize::try_from(digits).expect("a currency has at most four digits");
-        write!(f, "{sign}{}.{:0width$}", magnitude / one, magnitude % one)
+        f.write_str(&sum_text(i128::from(self.minor), self.currency))
     }
+}
+
+/// What many amounts come to, in minor units, as an amount is printed. The table keeps 38 digits,
+/// so whatever amounts there are, their sum is within an `i128`.
+#[must_use]
+pub fn sum_text(minor: i128, currency: Currency) -> String {
+    let sign = if minor < 0 { "-" } else { "" };
+    let digits = currency.digits();
+    let one = 10_u128.pow(digits);
+    let magnitude = minor.unsigned_abs();
+    if digits == 0 {
+        return format!("{sign}{magnitude}");
+    }
+    let width = usize::try_from(digits).expect("a currency has at most four digits");
+    format!("{sign}{}.{:0width$}", magnitude / one, magnitude % one)
+}
+
+/// Reads what [`sum_text`] printed; none of anything else.
+#[must_use]
+pub fn parse_sum(text: &str, currency: Currency) -> Option<i128> {
+    let point = text.find('.').map(|place| text.len() - place - 1);
+    let minor: i128 = text.replacen('.', "", 1).parse().ok()?;
+    let is_printed = point.unwrap_or(0) == usize::try_from(currency.digits()).ok()?;
+    (is_printed && sum_text(minor, currency) == text).then_some(minor)
 }
 
 impl fmt::Debug for Money {

@@ -15,8 +15,9 @@ use crate::setup::{Affiliate, AffiliateStatus, PayoutDetails, Schedule};
 /// What an affiliate has with one payer in one currency, after some day's run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Account {
-    /// Not paid yet; negative where more was taken back than there was.
-    pub carry: Money,
+    pub currency: Currency,
+    /// Not paid yet, in minor units; negative where more was taken back than there was.
+    pub carry: i128,
     /// All that runs have taken in and sent, since the first day.
     pub lifetime: Sums,
     /// The last day whose run touched it.
@@ -24,7 +25,7 @@ pub struct Account {
     /// Changes with every settle.
     pub ver: i64,
     /// Of all payouts: what is sent or settled, in minor units.
-    pub sent: i64,
+    pub sent: i128,
     /// The day whose run made the last payout.
     pub last_payout: Option<Date>,
     /// Whether it differed from the ledger when both were last compared.
@@ -36,7 +37,8 @@ impl Account {
     #[must_use]
     pub fn new(currency: Currency) -> Self {
         Self {
-            carry: Money::zero(currency),
+            currency,
+            carry: 0,
             lifetime: Sums::default(),
             through: None,
             ver: 0,
@@ -46,13 +48,19 @@ impl Account {
         }
     }
 
+    /// The carry as an amount; none where it is more than one can be.
+    fn amount(&self) -> Option<Money> {
+        let minor = i64::try_from(self.carry).ok()?;
+        Some(Money::new(minor, self.currency))
+    }
+
     /// Why its carry stays on a day; nothing holds what is not there.
     #[must_use]
     pub fn held(&self, day: Date, affiliate: &Affiliate) -> Option<Held> {
-        if self.books_differ && self.carry.minor() > 0 {
+        if self.books_differ && self.carry > 0 {
             return Some(Held::BooksDiffer);
         }
-        held(self.carry, day, affiliate)
+        held(self.carry, self.currency, day, affiliate)
     }
 }
 
@@ -61,6 +69,8 @@ impl Account {
 pub enum Held {
     /// What is to be paid does not follow from the ledger.
     BooksDiffer,
+    /// It is more than one payout can be.
+    TooLarge,
     /// The affiliate has not said where to.
     NoDetails,
     /// The affiliate is paid in another currency, and nothing is converted.
@@ -78,6 +88,7 @@ impl Held {
     pub fn code(self) -> &'static str {
         match self {
             Self::BooksDiffer => "books_differ",
+            Self::TooLarge => "amount_too_large",
             Self::NoDetails => "no_payout_details",
             Self::OtherCurrency => "other_currency",
             Self::NotActive => "affiliate_not_active",
@@ -91,7 +102,11 @@ impl Held {
     pub fn is_a_hold(self) -> bool {
         matches!(
             self,
-            Self::BooksDiffer | Self::NoDetails | Self::OtherCurrency | Self::NotActive
+            Self::BooksDiffer
+                | Self::TooLarge
+                | Self::NoDetails
+                | Self::OtherCurrency
+                | Self::NotActive
         )
     }
 }
@@ -132,54 +147,54 @@ pub fn next_pay_day(schedule: Schedule, day: Date) -> Date {
 
 /// Takes a day's sums into an account and pays what is due. The whole carry leaves or none of
 /// it; a minimum is reached at `>=`.
-///
-/// None where a sum leaves the range of an amount.
 #[must_use]
-pub fn settle(account: &Account, sums: Sums, day: Date, affiliate: &Affiliate) -> Option<Settled> {
-    let currency = account.carry.currency();
-    let carry = i128::from(account.carry.minor()) + sums.total();
-    let carry = Money::new(i64::try_from(carry).ok()?, currency);
+pub fn settle(account: &Account, sums: Sums, day: Date, affiliate: &Affiliate) -> Settled {
     let mut account = Account {
-        carry,
-        lifetime: account.lifetime.checked_add(sums)?,
+        carry: account.carry + sums.total(),
+        lifetime: account.lifetime + sums,
         through: Some(day),
         ver: account.ver + 1,
         ..*account
     };
 
     let held = account.held(day, affiliate);
-    let payout = (held.is_none() && carry.minor() > 0).then_some(carry);
+    let due = account.amount().filter(|carry| carry.minor() > 0);
+    let payout = due.filter(|_| held.is_none());
     if let Some(payout) = payout {
-        let paid = Sums::of(Kind::Paid, payout.minor().checked_neg()?);
-        account.lifetime = account.lifetime.checked_add(paid)?;
-        account.carry = Money::zero(currency);
+        let paid = -i128::from(payout.minor());
+        account.lifetime = account.lifetime + Sums::of(Kind::Paid, paid);
+        account.carry = 0;
         account.last_payout = Some(day);
     }
     let wake_on = match (held, &affiliate.payout) {
         (Some(Held::WaitsForSchedule), Some(details)) => Some(next_pay_day(details.schedule, day)),
         _ => None,
     };
-    Some(Settled {
+    Settled {
         account,
         payout,
         held,
         wake_on,
-    })
+    }
 }
 
-/// Why a carry stays on a day by the affiliate's own terms; nothing holds what is not there.
+/// Why a carry, in minor units, stays on a day by itself or by the affiliate's own terms; nothing
+/// holds what is not there.
 #[must_use]
-pub fn held(carry: Money, day: Date, affiliate: &Affiliate) -> Option<Held> {
-    if carry.minor() <= 0 {
+pub fn held(carry: i128, currency: Currency, day: Date, affiliate: &Affiliate) -> Option<Held> {
+    if carry <= 0 {
         return None;
     }
+    let Ok(minor) = i64::try_from(carry) else {
+        return Some(Held::TooLarge);
+    };
     let Some(details) = &affiliate.payout else {
         return Some(Held::NoDetails);
     };
     if affiliate.status != AffiliateStatus::Active {
         return Some(Held::NotActive);
     }
-    waits(carry, day, details)
+    waits(Money::new(minor, currency), day, details)
 }
 
 fn waits(carry: Money, day: Date, details: &PayoutDetails) -> Option<Held> {
@@ -211,14 +226,14 @@ mod tests {
     }
 
     fn check(
-        carry: i64,
+        carry: i128,
         earned: i64,
         day: Date,
         affiliate: &Affiliate,
-    ) -> (i64, Option<i64>, Option<Held>, Option<Date>) {
+    ) -> (i128, Option<i64>, Option<Held>, Option<Date>) {
         let euro = Currency::parse("EUR").unwrap();
         let account = Account {
-            carry: Money::new(carry, euro),
+            carry,
             ..Account::new(euro)
         };
         let kind = if earned < 0 {
@@ -226,18 +241,13 @@ mod tests {
         } else {
             Kind::Earned
         };
-        let settled = settle(&account, Sums::of(kind, earned), day, affiliate).unwrap();
+        let settled = settle(&account, Sums::of(kind, earned), day, affiliate);
         let payout = settled.payout.map(Money::minor);
         assert_eq!(
-            i128::from(settled.account.carry.minor()),
-            i128::from(carry) + settled.account.lifetime.total()
+            settled.account.carry,
+            carry + settled.account.lifetime.total()
         );
-        (
-            settled.account.carry.minor(),
-            payout,
-            settled.held,
-            settled.wake_on,
-        )
+        (settled.account.carry, payout, settled.held, settled.wake_on)
     }
 
     #[test]
@@ -304,6 +314,26 @@ mod tests {
     }
 
     #[test]
+    fn more_than_a_payout_can_be_is_held_until_it_is_less() {
+        let daily = affiliate("active", "daily", "EUR");
+        let day = date(2026, 7, 1);
+        let most = i128::from(i64::MAX);
+        assert_eq!(check(most, 0, day, &daily), (0, Some(i64::MAX), None, None));
+        assert_eq!(
+            check(most, 1, day, &daily),
+            (most + 1, None, Some(Held::TooLarge), None)
+        );
+        assert_eq!(
+            check(most + 1, -1, day, &daily),
+            (0, Some(i64::MAX), None, None)
+        );
+        assert_eq!(
+            check(-most - 9, 0, day, &daily),
+            (-most - 9, None, None, None)
+        );
+    }
+
+    #[test]
     fn an_account_that_differs_from_its_books_is_held_as_far_as_there_is_money() {
         let daily = affiliate("active", "daily", "EUR");
         let day = date(2026, 7, 1);
@@ -317,7 +347,7 @@ mod tests {
             (1, false, Some(Held::BelowMinimum)),
         ] {
             let account = Account {
-                carry: Money::new(carry, euro),
+                carry,
                 books_differ: differs,
                 ..Account::new(euro)
             };
@@ -334,7 +364,7 @@ mod tests {
             ..Account::new(euro)
         };
         let noted = |earned, day| {
-            let settled = settle(&account, Sums::of(Kind::Earned, earned), day, &daily).unwrap();
+            let settled = settle(&account, Sums::of(Kind::Earned, earned), day, &daily);
             let account = settled.account;
             (
                 settled.payout,
@@ -354,6 +384,7 @@ mod tests {
     fn some_reasons_are_for_somebody_to_mend_and_some_pass() {
         let all = [
             (Held::BooksDiffer, "books_differ", true),
+            (Held::TooLarge, "amount_too_large", true),
             (Held::NoDetails, "no_payout_details", true),
             (Held::OtherCurrency, "other_currency", true),
             (Held::NotActive, "affiliate_not_active", true),

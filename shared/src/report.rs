@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::ids::{AffiliateId, MerchantId, PayerId};
 use crate::ledger::{Kind, Pocket, Sums};
-use crate::money::{Currency, Money};
+use crate::money::{Currency, Money, parse_sum, sum_text};
 use crate::period::Month;
 
 /// A payout that a month's run made.
@@ -27,14 +27,14 @@ pub struct PaidOut {
 /// A pocket's month, in minor units.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Figures {
-    pub opening: i64,
+    pub opening: i128,
     /// Effects: negative for `reversed`, `withheld` and `paid`.
     pub sums: Sums,
-    pub closing: i64,
+    pub closing: i128,
     /// As at the month's last instant, with its last day's run taken as made; so the next two.
-    pub in_payout: i64,
-    pub on_hold: i64,
-    pub unapproved: i64,
+    pub in_payout: i128,
+    pub on_hold: i128,
+    pub unapproved: i128,
     pub conversions: i64,
     pub payouts: Vec<PaidOut>,
 }
@@ -49,26 +49,22 @@ impl Figures {
     /// `opening + earned - reversed + adjustments - withheld - paid + returned = closing`.
     #[must_use]
     pub fn adds_up(&self) -> bool {
-        i128::from(self.opening) + self.sums.total() == i128::from(self.closing)
+        self.opening + self.sums.total() == self.closing
     }
 
-    /// None where a sum leaves the range.
-    fn checked_add(&self, other: &Self) -> Option<Self> {
-        Some(Self {
-            opening: self.opening.checked_add(other.opening)?,
-            sums: self.sums.checked_add(other.sums)?,
-            closing: self.closing.checked_add(other.closing)?,
-            in_payout: self.in_payout.checked_add(other.in_payout)?,
-            on_hold: self.on_hold.checked_add(other.on_hold)?,
-            unapproved: self.unapproved.checked_add(other.unapproved)?,
-            conversions: self.conversions.checked_add(other.conversions)?,
-            payouts: Vec::new(),
-        })
+    fn add(&mut self, other: &Self) {
+        self.opening += other.opening;
+        self.sums = self.sums + other.sums;
+        self.closing += other.closing;
+        self.in_payout += other.in_payout;
+        self.on_hold += other.on_hold;
+        self.unapproved += other.unapproved;
+        self.conversions += other.conversions;
     }
 
     /// The columns from `opening` to `unapproved` with their names, as the report shows them:
     /// all positive but `adjustments` and the carries.
-    fn columns(&self) -> [(&'static str, i64); 11] {
+    fn columns(&self) -> [(&'static str, i128); 11] {
         let of = |kind| self.sums.get(kind);
         [
             ("opening", self.opening),
@@ -87,7 +83,7 @@ impl Figures {
 
     fn put(&self, currency: Currency, json: &mut Value) {
         for (name, minor) in self.columns() {
-            json[name] = json!(Money::new(minor, currency).to_string());
+            json[name] = json!(sum_text(minor, currency));
         }
         json["conversions"] = json!(self.conversions);
     }
@@ -139,10 +135,7 @@ impl Row {
     pub fn parse(json: &Value) -> Option<Self> {
         let text = |name: &str| json[name].as_str();
         let currency = Currency::parse(text("currency")?).ok()?;
-        let minor = |name: &str| {
-            let money = Money::parse_signed(json[name].as_str()?, currency).ok()?;
-            Some(money.minor())
-        };
+        let minor = |name: &str| parse_sum(json[name].as_str()?, currency);
         let mut sums = Sums::default();
         for (kind, name, sign) in [
             (Kind::Earned, "earned", 1),
@@ -152,7 +145,7 @@ impl Row {
             (Kind::Paid, "paid", -1),
             (Kind::Returned, "returned", 1),
         ] {
-            sums = sums.checked_add(Sums::of(kind, sign * minor(name)?))?;
+            sums = sums + Sums::of(kind, sign * minor(name)?);
         }
         let payouts: Option<Vec<PaidOut>> = json["payouts"]
             .as_array()?
@@ -161,7 +154,10 @@ impl Row {
                 Some(PaidOut {
                     id: payout["id"].as_str()?.to_owned(),
                     day: crate::http_types::parse_day(payout["day"].as_str()?)?,
-                    amount: Money::parse(payout["amount"].as_str()?, currency).ok()?,
+                    amount: {
+                        let minor = parse_sum(payout["amount"].as_str()?, currency)?;
+                        Money::new(i64::try_from(minor).ok()?, currency)
+                    },
                 })
             })
             .collect();
@@ -188,8 +184,8 @@ impl Row {
 /// What a merchant's sales came to in a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OfMerchant {
-    pub earned: i64,
-    pub reversed: i64,
+    pub earned: i128,
+    pub reversed: i128,
     pub conversions: i64,
 }
 
@@ -204,34 +200,29 @@ pub struct Report {
 }
 
 impl Report {
-    /// Sums by currency; none where one leaves the range of an amount.
+    /// Sums by currency.
     #[must_use]
-    pub fn totals(&self) -> Option<BTreeMap<Currency, Figures>> {
+    pub fn totals(&self) -> BTreeMap<Currency, Figures> {
         let mut totals: BTreeMap<Currency, Figures> = BTreeMap::new();
         for row in &self.rows {
-            let total = totals.entry(row.currency).or_default();
-            *total = total.checked_add(&row.figures)?;
+            totals.entry(row.currency).or_default().add(&row.figures);
         }
-        Some(totals)
+        totals
     }
 
     /// Whether every row adds up, and the merchants' sums are the rows'.
     #[must_use]
     pub fn adds_up(&self) -> bool {
-        let Some(totals) = self.totals() else {
-            return false;
-        };
         let rows_add_up = self.rows.iter().all(|row| row.figures.adds_up());
         let mut merchants: BTreeMap<Currency, (i128, i128)> = BTreeMap::new();
         for ((_, currency), sums) in &self.by_merchant {
             let (earned, reversed) = merchants.entry(*currency).or_default();
-            *earned += i128::from(sums.earned);
-            *reversed += i128::from(sums.reversed);
+            *earned += sums.earned;
+            *reversed += sums.reversed;
         }
-        let merchants_add_up = totals.iter().all(|(currency, total)| {
+        let merchants_add_up = self.totals().iter().all(|(currency, total)| {
             let (earned, reversed) = merchants.remove(currency).unwrap_or_default();
-            i128::from(total.sums.get(Kind::Earned)) == earned
-                && i128::from(-total.sums.get(Kind::Reversed)) == reversed
+            total.sums.get(Kind::Earned) == earned && -total.sums.get(Kind::Reversed) == reversed
         });
         // Merchants whose sums are nothing may stand in a currency that has no row.
         let nothing_else = merchants.into_values().all(|sums| sums == (0, 0));
@@ -247,24 +238,24 @@ impl Report {
                 json!({
                     "merchant": merchant.as_str(),
                     "currency": currency.code(),
-                    "earned": Money::new(sums.earned, *currency).to_string(),
-                    "reversed": Money::new(sums.reversed, *currency).to_string(),
+                    "earned": sum_text(sums.earned, *currency),
+                    "reversed": sum_text(sums.reversed, *currency),
                     "conversions": sums.conversions,
                 })
             })
             .collect()
     }
 
-    /// The totals as the report shows them; none where one leaves the range.
+    /// The totals as the report shows them.
     #[must_use]
-    pub fn totals_json(&self) -> Option<Value> {
-        let totals = self.totals()?;
+    pub fn totals_json(&self) -> Value {
+        let totals = self.totals();
         let json = totals.iter().map(|(currency, total)| {
             let mut json = json!({"currency": currency.code()});
             total.put(*currency, &mut json);
             json
         });
-        Some(json.collect())
+        json.collect()
     }
 
     /// For machines: no byte order mark, lines end in LF. What a closed month's digest is of.
@@ -290,20 +281,14 @@ pub fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Adds a line's effect to its merchant's sums; none where one leaves the range.
-pub fn add_to_merchant(
-    sums: &mut OfMerchant,
-    kind: Kind,
-    effect: i64,
-    is_conversion: bool,
-) -> Option<()> {
+/// Adds a line's effect to its merchant's sums.
+pub fn add_to_merchant(sums: &mut OfMerchant, kind: Kind, effect: i128, is_conversion: bool) {
     match kind {
-        Kind::Earned => sums.earned = sums.earned.checked_add(effect)?,
-        Kind::Reversed => sums.reversed = sums.reversed.checked_sub(effect)?,
+        Kind::Earned => sums.earned += effect,
+        Kind::Reversed => sums.reversed -= effect,
         _ => {}
     }
     sums.conversions += i64::from(is_conversion);
-    Some(())
 }
 
 /// The pocket that a row is about.

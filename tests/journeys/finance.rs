@@ -636,3 +636,57 @@ async fn an_order_that_waited_before_its_account_was_noted_stands_in_the_report_
     assert_eq!(columns(&statement, "bob"), WAITS);
     assert_eq!(statement["rows"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn an_account_beyond_every_amount_is_held_and_everybody_else_is_paid() {
+    let world = World::with_shop(START).await;
+    let bob = json!({
+        "id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE",
+        "payout": {"currency": "EUR", "method": "manual", "schedule": "daily"},
+    });
+    world.made("affiliates", bob).await;
+    let link = json!({"slug": "bob-shoes", "program": "shoes", "affiliate": "bob"});
+    world.made("links", link).await;
+    sale(&world, "bob-shoes", "B-1", "50").await;
+    let bonus = json!({
+        "id": "b-1", "affiliate": "anna", "kind": "bonus", "currency": "EUR", "amount": "0",
+        "reason": "what everybody gets",
+    });
+    world.made("adjustments", bonus).await;
+    // Each line fits, and their sum does not.
+    let most = 1_000_000_000_000_000_000;
+    world.multiply("anna", most, 10).await;
+
+    world.turn_to("2026-06-29T01:00:00Z").await;
+    let day = json!({"day": "2026-06-28"});
+    let run = world.post("payout-runs", day.clone()).await;
+    assert_eq!(run.status, 200, "{run:?}");
+    assert_eq!(
+        (
+            &run.body["payouts"],
+            &run.body["held"],
+            &run.body["carried"]
+        ),
+        (&json!(1), &json!(1), &json!(0)),
+        "{run:?}"
+    );
+    assert_eq!(world.post("payout-runs", day).await, run);
+    assert_eq!(world.balance("bob").await["in_payout"], "5.00");
+
+    let sum = "100000000000000000.00";
+    let balance = world.get("affiliates/anna/balances").await;
+    assert_eq!(balance.status, 200, "{balance:?}");
+    let balance = &balance.body["items"][0];
+    let held = json!([{"reason": "amount_too_large", "amount": sum}]);
+    assert_eq!(
+        (&balance["payable"], &balance["held"]),
+        (&json!(sum), &held)
+    );
+    reconciled(&world).await;
+    world.turn_to("2026-08-01T01:00:00Z").await;
+    reconciled(&world).await;
+    closed(&world, "2026-06").await;
+    let opened = format!("{sum} 0.00 0.00 0.00 0.00 0.00 0.00 {sum} 0.00 0.00 0.00 n=0");
+    assert_eq!(columns(&report(&world, "2026-07").await, "anna"), opened);
+    closed(&world, "2026-07").await;
+}

@@ -673,3 +673,23 @@ async fn the_largest_order_that_is_taken_can_be_recorded_and_a_larger_one_is_ref
         assert_eq!(taken.status, status, "{taken:?}");
     }
 }
+
+#[tokio::test]
+async fn an_order_earns_no_more_than_an_amount_may_be() {
+    let world = World::with_shop(START).await;
+    let gold = json!({
+        "id": "gold", "merchant": "shop", "name": "Gold", "currency": "EUR", "hold_days": 0,
+        "destination": "https://shop.example/", "status": "active", "override": "a test",
+        "commission": [{"type": "percent", "percent": "1", "min": "10000000000000.00"}],
+    });
+    world.made("programs", gold).await;
+    let link = json!({"slug": "anna-gold", "program": "gold", "affiliate": "anna"});
+    world.made("links", link).await;
+    let click = world.click("anna-gold").await;
+    let line = |sku: &str| json!({"sku": sku, "amount": "1"});
+    let two = json!([line("a"), line("b")]);
+    let sale = |items: Value| json!({"click_id": click, "order_id": "G-1", "items": items});
+    check(&world, sale(two), (422, "amount_too_large")).await;
+    let one = json!([line("a")]);
+    check(&world, sale(one), (200, "created")).await;
+}

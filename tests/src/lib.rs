@@ -303,6 +303,42 @@ impl World {
             .await
             .expect("the embedded table loses an item");
     }
+
+    /// Books an account's only line `times` times with another effect, behind everybody's back.
+    pub async fn multiply(&self, affiliate: &str, effect: i64, times: u8) {
+        let items = self.items().await;
+        let is_line = |item: &&BTreeMap<String, String>| {
+            item["pk"].starts_with("E#") && item["affiliate"] == affiliate
+        };
+        let line = items.iter().find(is_line).expect("there is a line");
+        for number in 0..times {
+            let mut copy: HashMap<String, AttributeValue> = line
+                .iter()
+                .map(|(name, value)| (name.clone(), AttributeValue::S(value.clone())))
+                .collect();
+            let sk = format!("{}{number}", line["sk"]);
+            copy.insert("sk".to_owned(), AttributeValue::S(sk));
+            let effect = AttributeValue::N(effect.to_string());
+            copy.insert("effect".to_owned(), effect);
+            self.stack
+                .table
+                .client("setup")
+                .put_item()
+                .table_name(clickledger::tables::names().ledger)
+                .set_item(Some(copy))
+                .send()
+                .await
+                .expect("the embedded table takes an item");
+        }
+        let bucket = |item: &&BTreeMap<String, String>| {
+            item["pk"].starts_with("B#") && item.get("affiliate").is_some_and(|id| id == affiliate)
+        };
+        let bucket = items.iter().find(bucket).expect("there is a bucket");
+        for _ in 0..times {
+            self.tamper(&bucket["pk"], &bucket["sk"], &line["kind"], effect)
+                .await;
+        }
+    }
 }
 
 /// Somebody with a key of their own.

@@ -10,7 +10,7 @@ use shared::conversion::Status;
 use shared::http_types::{Page, Problem, Request, Response};
 use shared::ids::AffiliateId;
 use shared::ledger::{Kind, Pocket, Sums};
-use shared::money::Money;
+use shared::money::sum_text;
 use shared::payout::{Account, next_pay_day};
 use shared::period::day_of;
 use shared::rights::{Action, Caller};
@@ -36,8 +36,8 @@ pub async fn balances(
 }
 
 /// Every pocket that may hold something, with what waits for approval, in minor units.
-async fn pockets(app: &App, id: &AffiliateId) -> Result<BTreeMap<Pocket, i64>, Problem> {
-    let mut pockets: BTreeMap<Pocket, i64> = BTreeMap::new();
+async fn pockets(app: &App, id: &AffiliateId) -> Result<BTreeMap<Pocket, i128>, Problem> {
+    let mut pockets: BTreeMap<Pocket, i128> = BTreeMap::new();
     for pocket in app.store.pockets_of(id).await.map_err(unavailable)? {
         pockets.insert(pocket, 0);
     }
@@ -82,7 +82,7 @@ async fn pockets(app: &App, id: &AffiliateId) -> Result<BTreeMap<Pocket, i64>, P
                     currency: conversion.currency,
                 };
                 if credit.affiliate == *id {
-                    *pockets.entry(pocket).or_insert(0) += left.minor();
+                    *pockets.entry(pocket).or_insert(0) += i128::from(left.minor());
                 }
             }
         }
@@ -126,10 +126,9 @@ async fn snapshot(app: &App, pocket: &Pocket, lanes: u8) -> Result<(Account, Sum
             .map_err(unavailable)?;
         let now = app.store.account(pocket).await.map_err(unavailable)?;
         if now == account {
-            let booked = entries.iter().try_fold(Sums::default(), |sums, entry| {
-                sums.checked_add(Sums::of(entry.kind, entry.effect.minor()))
+            let booked = entries.iter().fold(Sums::default(), |sums, entry| {
+                sums + Sums::of(entry.kind, entry.effect.minor())
             });
-            let booked = booked.ok_or_else(Problem::unavailable)?;
             return Ok((account, booked));
         }
         account = now;
@@ -143,15 +142,11 @@ async fn balance(
     request: &Request,
     affiliate: &Affiliate,
     pocket: &Pocket,
-    pending: i64,
+    pending: i128,
 ) -> Result<Value, Problem> {
     let (account, booked) = snapshot(app, pocket, affiliate.lanes).await?;
-    let all = account
-        .lifetime
-        .checked_add(booked)
-        .ok_or_else(Problem::unavailable)?;
-    let money = |minor: i64| Money::new(minor, pocket.currency).to_string();
-    let on_hold = i64::try_from(booked.total()).map_err(|_| Problem::unavailable())?;
+    let all = account.lifetime + booked;
+    let money = |minor: i128| sum_text(minor, pocket.currency);
     let paid_out = -account.lifetime.get(Kind::Paid);
 
     let today = day_of(request.now);
@@ -162,14 +157,14 @@ async fn balance(
         .map(|details| next_pay_day(details.schedule, today).to_string());
     let held: Vec<Value> = reason
         .iter()
-        .map(|reason| json!({"reason": reason.code(), "amount": account.carry.to_string()}))
+        .map(|reason| json!({"reason": reason.code(), "amount": money(account.carry)}))
         .collect();
     Ok(json!({
         "payer": pocket.payer.as_str(),
         "currency": pocket.currency.code(),
         "pending": money(pending),
-        "on_hold": money(on_hold),
-        "payable": account.carry.to_string(),
+        "on_hold": money(booked.total()),
+        "payable": money(account.carry),
         "in_payout": money(paid_out - all.get(Kind::Returned) - account.sent),
         "paid": money(account.sent),
         "earned": money(all.get(Kind::Earned)),

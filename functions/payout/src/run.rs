@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use shared::app::App;
 use shared::lambda::Watch;
 use shared::ledger::{Pocket, SHARDS, Sums};
-use shared::money::Money;
-use shared::payout::settle;
+use shared::money::{Currency, sum_text};
+use shared::payout::{Held, settle};
 use shared::period::last_instant_of;
 use shared::setup::Affiliate;
 use shared::store::{Bucket, BucketState, SettleOutcome, StoreError};
@@ -132,7 +132,7 @@ async fn settle_changed(
     let pockets = pockets_of_changed(app, day).await?;
     each_in_time(pockets, day, watch, async |pocket| {
         let account = app.store.account(&pocket).await?;
-        if account.through < Some(day) && account.carry.minor() > 0 {
+        if account.through < Some(day) && account.carry > 0 {
             app.store.look_again(&pocket, day, epoch).await?;
             settle_account(app, pocket, day, epoch, now).await?;
         }
@@ -204,10 +204,16 @@ async fn settle_account(
         }
         let sums = closed
             .iter()
-            .try_fold(Sums::default(), |sum, bucket| sum.checked_add(bucket.sums))
-            .ok_or(StoreError::Contended)?;
+            .fold(Sums::default(), |sum, bucket| sum + bucket.sums);
         let before = app.store.account(&pocket).await?;
-        let settled = settle(&before, sums, day, &then.record).ok_or(StoreError::Contended)?;
+        let settled = settle(&before, sums, day, &then.record);
+        if settled.held == Some(Held::TooLarge) {
+            let (payer, affiliate) = (&pocket.payer, &pocket.affiliate);
+            tracing::error!(
+                payer.id = %payer, affiliate.id = %affiliate, payout.day = %day,
+                "the account of `{affiliate}` with `{payer}` holds more than a payout can be: it is carried until somebody corrects it"
+            );
+        }
         if app
             .store
             .settle(&closed, &before, &settled, epoch, now)
@@ -241,7 +247,7 @@ async fn buckets_at_the_end(
 /// Read back from what the run left: a run that was cut and resumed says the same.
 async fn summary(app: &App, day: Date) -> Result<Value, StoreError> {
     let (mut bucket_count, mut payouts, mut carried, mut held) = (0_u64, 0_u64, 0_u64, 0_u64);
-    let mut total: BTreeMap<(String, &'static str), Money> = BTreeMap::new();
+    let mut total: BTreeMap<(String, &'static str), (Currency, i128)> = BTreeMap::new();
     for bucket in buckets_at_the_end(app, day).await?.into_values() {
         bucket_count += 1;
         match bucket.outcome {
@@ -250,16 +256,17 @@ async fn summary(app: &App, day: Date) -> Result<Value, StoreError> {
             Some(SettleOutcome::Held) => held += 1,
             Some(SettleOutcome::Paid(amount)) => {
                 payouts += 1;
-                let key = (bucket.pocket.payer.to_string(), amount.currency().code());
-                let sum = total.entry(key).or_insert(Money::zero(amount.currency()));
-                *sum = sum.checked_add(amount).ok_or(StoreError::Contended)?;
+                let currency = amount.currency();
+                let key = (bucket.pocket.payer.to_string(), currency.code());
+                let (_, sum) = total.entry(key).or_insert((currency, 0));
+                *sum += i128::from(amount.minor());
             }
         }
     }
     let total: Vec<Value> = total
         .into_iter()
-        .map(|((payer, currency), amount)| {
-            json!({"payer": payer, "currency": currency, "amount": amount.to_string()})
+        .map(|((payer, code), (currency, sum))| {
+            json!({"payer": payer, "currency": code, "amount": sum_text(sum, currency)})
         })
         .collect();
     Ok(json!({

@@ -8,7 +8,7 @@ use shared::app::{App, unavailable};
 use shared::http_types::Problem;
 use shared::ids::{MerchantId, PayerId};
 use shared::ledger::{Pocket, Sums};
-use shared::money::{Currency, Money};
+use shared::money::Currency;
 use shared::payout::held;
 use shared::period::{Month, last_instant_of};
 use shared::report::{Figures, OfMerchant, Report, Row, add_to_merchant, pocket_of};
@@ -62,7 +62,7 @@ pub async fn of_pockets(
     for pocket in read {
         agrees &= pocket.agrees;
         for (key, sums) in pocket.by_merchant {
-            add(report.by_merchant.entry(key).or_default(), &sums)?;
+            add(report.by_merchant.entry(key).or_default(), &sums);
         }
         if !pocket.row.figures.is_nothing() {
             report.rows.push(pocket.row);
@@ -77,16 +77,10 @@ pub async fn of_pockets(
     Ok(Made { report, agrees })
 }
 
-fn add(sum: &mut OfMerchant, more: &OfMerchant) -> Result<(), Problem> {
-    let both = || {
-        Some(OfMerchant {
-            earned: sum.earned.checked_add(more.earned)?,
-            reversed: sum.reversed.checked_add(more.reversed)?,
-            conversions: sum.conversions.checked_add(more.conversions)?,
-        })
-    };
-    *sum = both().ok_or_else(Problem::unavailable)?;
-    Ok(())
+fn add(sum: &mut OfMerchant, more: &OfMerchant) {
+    sum.earned += more.earned;
+    sum.reversed += more.reversed;
+    sum.conversions += more.conversions;
 }
 
 /// The figures that follow from the month before: from the last closed month on, or from the
@@ -151,7 +145,10 @@ fn take_in(figures: &mut Figures, row: MonthRow) -> bool {
         agrees = opening == figures.opening;
         figures.closing = closing;
     }
-    let paid: i64 = row.payouts.iter().map(|payout| payout.amount.minor()).sum();
+    let payouts = row.payouts.iter();
+    let paid: i128 = payouts
+        .map(|payout| i128::from(payout.amount.minor()))
+        .sum();
     figures.sums = row.sums;
     figures.conversions = row.conversions;
     figures.in_payout += paid - row.left;
@@ -191,7 +188,7 @@ async fn of_pocket(
     let (mut conversions, mut on_hold) = (0, 0);
     let mut by_merchant = BTreeMap::new();
     for entry in entries {
-        let effect = entry.effect.minor();
+        let effect = i128::from(entry.effect.minor());
         let is_taken_in = next_run.is_some_and(|next| entry.day < next);
         if !month.contains(entry.day) || !is_taken_in {
             if entry.recorded_at <= end {
@@ -199,22 +196,19 @@ async fn of_pocket(
             }
             continue;
         }
-        sums = sums
-            .checked_add(Sums::of(entry.kind, effect))
-            .ok_or_else(Problem::unavailable)?;
+        sums = sums + Sums::of(entry.kind, effect);
         conversions += i64::from(entry.is_conversion());
         let merchant = entry.because["merchant"].as_str();
         if let Some(merchant) = merchant.and_then(|id| MerchantId::parse(id).ok()) {
             let of_merchant = by_merchant
                 .entry((merchant, pocket.currency))
                 .or_insert_with(OfMerchant::default);
-            add_to_merchant(of_merchant, entry.kind, effect, entry.is_conversion())
-                .ok_or_else(Problem::unavailable)?;
+            add_to_merchant(of_merchant, entry.kind, effect, entry.is_conversion());
         }
     }
     figures.on_hold = on_hold;
-    let carry = Money::new(figures.closing, pocket.currency);
-    let held = held(carry, month.last_day(), &then.record);
+    let (carry, day) = (figures.closing, month.last_day());
+    let held = held(carry, pocket.currency, day, &then.record);
     Ok(OfPocket {
         agrees: sums == figures.sums && conversions == figures.conversions,
         row: Row {

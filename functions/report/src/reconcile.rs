@@ -26,13 +26,13 @@ const LOOKS: u32 = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Difference {
     what: String,
-    ledger: i64,
-    found: i64,
+    ledger: i128,
+    found: i128,
 }
 
 impl Difference {
     fn amount(&self) -> i128 {
-        i128::from(self.found) - i128::from(self.ledger)
+        self.found - self.ledger
     }
 }
 
@@ -75,7 +75,7 @@ pub async fn reconciliation(
 }
 
 fn shown(looked: &Looked) -> Vec<Value> {
-    let money = |minor| shared::money::Money::new(minor, looked.pocket.currency).to_string();
+    let money = |minor| shared::money::sum_text(minor, looked.pocket.currency);
     looked
         .differences
         .iter()
@@ -238,8 +238,8 @@ async fn look_once(app: &App, pocket: &Pocket, months: &[Month]) -> Result<Looke
 }
 
 /// What lines change together, in minor units.
-fn total<'a>(entries: impl Iterator<Item = &'a Entry>) -> i64 {
-    entries.fold(0, |sum, entry| sum + entry.effect.minor())
+fn total<'a>(entries: impl Iterator<Item = &'a Entry>) -> i128 {
+    entries.map(|entry| i128::from(entry.effect.minor())).sum()
 }
 
 #[derive(Default)]
@@ -248,7 +248,7 @@ struct Check {
 }
 
 impl Check {
-    fn same(&mut self, what: impl Into<String>, ledger: i64, found: i64) {
+    fn same(&mut self, what: impl Into<String>, ledger: i128, found: i128) {
         if ledger != found {
             self.differences.push(Difference {
                 what: what.into(),
@@ -263,7 +263,7 @@ impl Check {
         account: &Account,
         taken_in: impl Iterator<Item = &'a Entry> + Clone,
     ) {
-        self.same("carry", total(taken_in.clone()), account.carry.minor());
+        self.same("carry", total(taken_in.clone()), account.carry);
         for kind in Kind::ALL {
             let of_kind = taken_in.clone().filter(|entry| entry.kind == kind);
             self.same(
@@ -281,11 +281,11 @@ impl Check {
         taken_in: impl Iterator<Item = &'a Entry>,
         months: &[Month],
     ) -> Result<(), Problem> {
-        let mut by_month: BTreeMap<(Month, Kind), i64> = BTreeMap::new();
+        let mut by_month: BTreeMap<(Month, Kind), i128> = BTreeMap::new();
         for entry in taken_in {
             *by_month
                 .entry((Month::of(entry.day), entry.kind))
-                .or_default() += entry.effect.minor();
+                .or_default() += i128::from(entry.effect.minor());
         }
         for month in months {
             let row = app.store.month_row(pocket, *month).await;
@@ -313,19 +313,14 @@ impl Check {
         let mut by_day: BTreeMap<Date, Sums> = BTreeMap::new();
         for entry in waiting {
             let sums = by_day.entry(entry.day).or_default();
-            *sums = sums
-                .checked_add(Sums::of(entry.kind, entry.effect.minor()))
-                .ok_or_else(Problem::unavailable)?;
+            *sums = *sums + Sums::of(entry.kind, entry.effect.minor());
         }
         for (day, ledger) in by_day {
             let buckets = app.store.buckets_of(pocket, lanes, day).await;
             let buckets = buckets.map_err(unavailable)?;
             let found = buckets
                 .iter()
-                .try_fold(Sums::default(), |sums, bucket| {
-                    sums.checked_add(bucket.sums)
-                })
-                .ok_or_else(Problem::unavailable)?;
+                .fold(Sums::default(), |sums, bucket| sums + bucket.sums);
             for kind in Kind::ALL {
                 self.same(
                     format!("bucket of {day} {kind}"),
@@ -344,10 +339,10 @@ impl Check {
         pocket: &Pocket,
         entries: &[Entry],
     ) -> Result<usize, Problem> {
-        let mut by_order: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut by_order: BTreeMap<&str, i128> = BTreeMap::new();
         for entry in entries {
             if let Some(id) = entry.because["conversion"].as_str() {
-                *by_order.entry(id).or_default() += entry.effect.minor();
+                *by_order.entry(id).or_default() += i128::from(entry.effect.minor());
             }
         }
         let count = by_order.len();
@@ -366,8 +361,8 @@ impl Check {
                 {
                     self.same(
                         format!("conversion {id} given back"),
-                        given.minor(),
-                        due.minor(),
+                        given.minor().into(),
+                        due.minor().into(),
                     );
                 }
             }
@@ -375,7 +370,7 @@ impl Check {
                 let is_booked = matches!(conversion.status, Status::Approved | Status::Reversed);
                 let left = conversion.left().into_iter().zip(&conversion.credits);
                 left.filter(|(_, credit)| is_booked && credit.affiliate == pocket.affiliate)
-                    .map(|(left, _)| left.minor())
+                    .map(|(left, _)| i128::from(left.minor()))
                     .sum()
             });
             self.same(format!("conversion {id}"), ledger, left);
@@ -405,7 +400,9 @@ impl Check {
                 )
             };
             let payout = app.store.payout(id).await.map_err(unavailable)?;
-            let amount = payout.as_ref().map_or(0, |payout| payout.amount.minor());
+            let amount = payout
+                .as_ref()
+                .map_or(0, |payout| i128::from(payout.amount.minor()));
             self.same(format!("payout {id}"), -of_kind(Kind::Paid), amount);
             let state = payout.map(|payout| payout.state);
             let is_back = state.is_some_and(shared::payout::State::is_credited_again);

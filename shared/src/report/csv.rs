@@ -3,7 +3,7 @@
 use ::csv::{QuoteStyle, Terminator, Writer, WriterBuilder};
 
 use super::{Report, Row};
-use crate::money::Money;
+use crate::money::sum_text;
 
 const COLUMNS: [&str; 20] = [
     "payer",
@@ -79,7 +79,7 @@ fn cells(report: &Report, row: &Row, text: fn(&str) -> String) -> Vec<String> {
         row.currency.code().to_owned(),
     ];
     for (_, minor) in row.figures.columns() {
-        cells.push(Money::new(minor, row.currency).to_string());
+        cells.push(sum_text(minor, row.currency));
     }
     let ids: Vec<&str> = row
         .figures

@@ -21,15 +21,15 @@ pub struct MonthRow {
     pub pocket: Pocket,
     /// The carry before the month's first run that touched it and after its last one; none
     /// where no run did.
-    pub carry: Option<(i64, i64)>,
+    pub carry: Option<(i128, i128)>,
     /// Effects of what the month's runs took in and sent.
     pub sums: Sums,
     pub conversions: i64,
     pub payouts: Vec<PaidOut>,
     /// What ceased to be in a payout, less what came to be again: sent, failed, cancelled.
-    pub left: i64,
+    pub left: i128,
     /// By how much the month changed what waits for approval.
-    pub unapproved: i64,
+    pub unapproved: i128,
     /// The row as it was closed.
     pub sealed: Option<Value>,
 }
@@ -88,8 +88,8 @@ fn paid_out(text: &str, pocket: &Pocket) -> Option<PaidOut> {
 
 fn read(row: &Row) -> Result<MonthRow, Damaged> {
     let pocket = pocket(row)?;
-    let carry = match row.get_number_if("opening")? {
-        Some(opening) => Some((opening, row.get_number("closing")?)),
+    let carry = match row.get_sum_if("opening")? {
+        Some(opening) => Some((opening, row.get_sum("closing")?)),
         None => None,
     };
     let payouts: Option<Vec<PaidOut>> = row
@@ -102,7 +102,7 @@ fn read(row: &Row) -> Result<MonthRow, Damaged> {
         sums: sums(row)?,
         conversions: row.get_number_if("conversions")?.unwrap_or(0),
         payouts: payouts.ok_or_else(|| row.damaged("payouts"))?,
-        left: row.get_number_if("left_payouts")?.unwrap_or(0),
+        left: row.get_sum_if("left_payouts")?.unwrap_or(0),
         unapproved: 0,
         sealed: match row.get_text_if("sealed") {
             Some(_) => Some(row.get_json("sealed")?),
@@ -128,7 +128,7 @@ impl Store {
             let pk = partition(payer, month, shard);
             // A pocket's row sorts before its events.
             for row in self.read_between(&table, &pk, "-", "~").await? {
-                let Some(change) = row.get_number_if("unapproved")? else {
+                let Some(change) = row.get_sum_if("unapproved")? else {
                     months.push(read(&row)?);
                     continue;
                 };
@@ -169,13 +169,13 @@ impl Store {
     ) -> Write {
         let (day, pocket) = (buckets[0].day, &buckets[0].pocket);
         let change = |kind: Kind| settled.account.lifetime.get(kind) - before.lifetime.get(kind);
-        let conversions = buckets.iter().map(|bucket| bucket.conversions).sum();
+        let conversions: i64 = buckets.iter().map(|bucket| bucket.conversions).sum();
         let mut set =
             format!("SET {NAMED}, opening = if_not_exists(opening, :opening), closing = :closing");
         let mut values = name_values(pocket);
         values.extend([
-            (":opening".into(), number(before.carry.minor())),
-            (":closing".into(), number(settled.account.carry.minor())),
+            (":opening".into(), number(before.carry)),
+            (":closing".into(), number(settled.account.carry)),
             (":conversions".into(), number(conversions)),
         ]);
         if let Some(payout) = settled.payout {

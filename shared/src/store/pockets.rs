@@ -26,10 +26,7 @@ pub(super) fn pocket(row: &Row) -> Result<Pocket, Damaged> {
 pub(super) fn sums(row: &Row) -> Result<Sums, Damaged> {
     let mut sums = Sums::default();
     for kind in Kind::ALL {
-        let one = Sums::of(kind, row.get_number_if(kind.as_str())?.unwrap_or(0));
-        sums = sums
-            .checked_add(one)
-            .expect("one sum of each kind is within the range");
+        sums = sums + Sums::of(kind, row.get_sum_if(kind.as_str())?.unwrap_or(0));
     }
     Ok(sums)
 }

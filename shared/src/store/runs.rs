@@ -425,7 +425,7 @@ impl Store {
         let mut values = name_values(pocket);
         values.extend([
             (":ver".into(), number(after.ver)),
-            (":carry".into(), number(after.carry.minor())),
+            (":carry".into(), number(after.carry)),
             (":day".into(), text(day.to_string())),
         ]);
         for kind in Kind::ALL {
@@ -529,7 +529,7 @@ fn wake_count(settled: &Settled, exists: bool) -> usize {
 fn account(row: &Row, currency: Currency) -> Result<Account, Damaged> {
     let books_differ = row.get_text_if(MARK).is_some();
     // A mark makes the item before the first settle, and may be gone again by then.
-    if row.get_number_if("ver")?.is_none() && row.get_number_if("carry")?.is_none() {
+    if row.get_number_if("ver")?.is_none() && row.get_sum_if("carry")?.is_none() {
         return Ok(Account {
             books_differ,
             ..Account::new(currency)
@@ -537,11 +537,12 @@ fn account(row: &Row, currency: Currency) -> Result<Account, Damaged> {
     }
     Ok(Account {
         books_differ,
-        carry: Money::new(row.get_number("carry")?, currency),
+        currency,
+        carry: row.get_sum("carry")?,
         lifetime: sums(row)?,
         through: Some(row.get_day("through")?),
         ver: row.get_number("ver")?,
-        sent: row.get_number_if("sent")?.unwrap_or(0),
+        sent: row.get_sum_if("sent")?.unwrap_or(0),
         last_payout: row.get_day_if("last_payout")?,
     })
 }

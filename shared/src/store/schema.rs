@@ -1,6 +1,7 @@
 //! Keys and items: the one place that knows how they are spelt.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine as _;
@@ -103,9 +104,9 @@ impl Row {
         }
     }
 
-    pub(super) fn number(mut self, name: &str, number: i64) -> Self {
-        self.0
-            .insert(name.to_owned(), AttributeValue::N(number.to_string()));
+    pub(super) fn number(mut self, name: &str, number: impl Into<i128>) -> Self {
+        let number = AttributeValue::N(number.into().to_string());
+        self.0.insert(name.to_owned(), number);
         self
     }
 
@@ -136,6 +137,19 @@ impl Row {
     }
 
     pub(super) fn get_number_if(&self, name: &str) -> Result<Option<i64>, Damaged> {
+        self.get_number_of(name)
+    }
+
+    /// What many amounts came to: the table adds up to 38 digits.
+    pub(super) fn get_sum_if(&self, name: &str) -> Result<Option<i128>, Damaged> {
+        self.get_number_of(name)
+    }
+
+    pub(super) fn get_sum(&self, name: &str) -> Result<i128, Damaged> {
+        self.get_sum_if(name)?.ok_or_else(|| self.damaged(name))
+    }
+
+    fn get_number_of<N: FromStr>(&self, name: &str) -> Result<Option<N>, Damaged> {
         match self.0.get(name) {
             None => Ok(None),
             Some(AttributeValue::N(text)) => text.parse().map(Some).map_err(|_| self.damaged(name)),

@@ -63,8 +63,8 @@ pub(super) enum Outcome {
 /// What stood where a condition did not hold.
 pub(super) type Held = Option<Row>;
 
-pub(super) fn number(value: i64) -> AttributeValue {
-    AttributeValue::N(value.to_string())
+pub(super) fn number(value: impl Into<i128>) -> AttributeValue {
+    AttributeValue::N(value.into().to_string())
 }
 
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {
