@@ -207,3 +207,27 @@ fn the_template_rings_for_the_line_that_tells_of_an_account_that_differs() {
         "{filter}"
     );
 }
+
+#[test]
+fn the_template_rings_for_no_503_that_is_answered_by_design() {
+    let template = include_str!("../../template.yaml");
+    for (source, field, id) in [
+        (
+            include_str!("../../functions/redirect/src/lib.rs"),
+            "prefetches",
+            "prefetches",
+        ),
+        (
+            include_str!("../../functions/payout/src/lib.rs"),
+            "runs_to_go_on",
+            "to_go_on",
+        ),
+    ] {
+        assert!(source.contains(&format!("{field} = 1,")), "{field}");
+        let filter = format!("FilterPattern: \"{{ $.{field} > 0 }}\"");
+        assert!(template.contains(&filter), "{filter}");
+        let failures =
+            format!("IF(FILL(answers, 0) > FILL({id}, 0), FILL(answers, 0) - FILL({id}, 0), 0)");
+        assert!(template.contains(&failures), "{failures}");
+    }
+}
