@@ -5,6 +5,7 @@ mod state;
 
 pub use state::{Move, State};
 
+use jiff::Timestamp;
 use jiff::civil::{Date, Weekday};
 
 use crate::ledger::{Kind, Sums};
@@ -28,8 +29,8 @@ pub struct Account {
     pub sent: i128,
     /// The day whose run made the last payout.
     pub last_payout: Option<Date>,
-    /// Whether it differed from the ledger when both were last compared.
-    pub books_differ: bool,
+    /// Since when it differs from the ledger; none where both agreed when they were last compared.
+    pub differs_since: Option<Timestamp>,
 }
 
 impl Account {
@@ -44,7 +45,7 @@ impl Account {
             ver: 0,
             sent: 0,
             last_payout: None,
-            books_differ: false,
+            differs_since: None,
         }
     }
 
@@ -57,7 +58,7 @@ impl Account {
     /// Why its carry stays on a day; nothing holds what is not there.
     #[must_use]
     pub fn held(&self, day: Date, affiliate: &Affiliate) -> Option<Held> {
-        if self.books_differ && self.carry > 0 {
+        if self.differs_since.is_some() && self.carry > 0 {
             return Some(Held::BooksDiffer);
         }
         held(self.carry, self.currency, day, affiliate)
@@ -348,7 +349,7 @@ mod tests {
         ] {
             let account = Account {
                 carry,
-                books_differ: differs,
+                differs_since: differs.then_some(Timestamp::UNIX_EPOCH),
                 ..Account::new(euro)
             };
             assert_eq!(account.held(day, &daily), held, "{carry} {differs}");

@@ -132,6 +132,26 @@ async fn an_account_that_agrees_again_before_its_first_run_is_paid_by_it() {
     );
 }
 
+/// Of two reconciliations one is late: what it saw was let go long ago, and marked again.
+#[tokio::test]
+async fn a_newer_mark_is_not_taken_away_by_whoever_saw_the_one_before() {
+    let world = World::with_shop(START).await;
+    let (store, pocket) = (&world.stack.app.store, pocket());
+    let at = |hour: u8| {
+        let instant = format!("2026-07-01T{hour}:00:00.123456789Z");
+        instant.parse::<jiff::Timestamp>().unwrap()
+    };
+    let since = async || store.account(&pocket).await.unwrap().differs_since;
+    store.mark(&pocket, at(11)).await.unwrap();
+    assert_eq!(since().await, Some(at(11)));
+    store.unmark(&pocket, at(11), at(12)).await.unwrap();
+    assert_eq!(since().await, None);
+
+    store.mark(&pocket, at(13)).await.unwrap();
+    store.unmark(&pocket, at(11), at(14)).await.unwrap();
+    assert_eq!(since().await, Some(at(13)));
+}
+
 /// The run has read the account and is about to pay when the mark comes.
 #[tokio::test]
 async fn a_mark_that_comes_while_an_account_settles_still_stops_its_payout() {

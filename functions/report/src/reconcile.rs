@@ -41,7 +41,7 @@ struct Looked {
     entries: usize,
     conversions: usize,
     payouts: usize,
-    is_marked: bool,
+    marked_since: Option<Timestamp>,
     differences: Vec<Difference>,
 }
 
@@ -162,8 +162,8 @@ async fn mark(app: &App, looked: &Looked, now: Timestamp) -> Result<(), StoreErr
             what = first.what, ledger_minor = first.ledger, found_minor = first.found, differences = looked.differences.len(),
             "the account of `{affiliate}` with `{payer}` differs from its ledger: nothing is paid from it until they agree"
         );
-    } else if looked.is_marked {
-        app.store.unmark(pocket, now).await?;
+    } else if let Some(since) = looked.marked_since {
+        app.store.unmark(pocket, since, now).await?;
         tracing::info!(
             payer.id = %payer, affiliate.id = %affiliate, currency = currency.code(),
             "the account of `{affiliate}` with `{payer}` agrees with its ledger again, and is paid"
@@ -232,7 +232,7 @@ async fn look_once(app: &App, pocket: &Pocket, months: &[Month]) -> Result<Looke
         entries: entries.len(),
         conversions,
         payouts,
-        is_marked: account.books_differ,
+        marked_since: account.differs_since,
         differences: check.differences,
     })
 }

@@ -33,12 +33,18 @@ impl Store {
         Ok(())
     }
 
-    /// Lets an account be paid again. A run that has not begun yet looks at it, today's at first: it may
-    /// have no other reason to.
+    /// Lets an account be paid again that was seen to be marked since an instant; a newer mark, which
+    /// somebody set since, stays. A run that has not begun yet looks at it, today's at first: it may have
+    /// no other reason to.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn unmark(&self, pocket: &Pocket, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn unmark(
+        &self,
+        pocket: &Pocket,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut day = day_of(now);
         for _ in 0..RUNS_MOST {
             // Before, and then only while no run of that day has begun: it may look once only.
@@ -47,8 +53,8 @@ impl Store {
                 table: self.core(),
                 key: account_key(pocket),
                 set: format!("REMOVE {MARK}"),
-                condition: format!("attribute_exists({MARK})"),
-                values: Vec::new(),
+                condition: format!("{MARK} = :since"),
+                values: vec![(":since".into(), text(since.to_string()))],
             };
             let writes = [unmark, self.gate_is_open(day, pocket.shard())];
             match self.transact(&writes).await? {

@@ -527,16 +527,19 @@ fn wake_count(settled: &Settled, exists: bool) -> usize {
 }
 
 fn account(row: &Row, currency: Currency) -> Result<Account, Damaged> {
-    let books_differ = row.get_text_if(MARK).is_some();
+    let differs_since = match row.get_text_if(MARK) {
+        None => None,
+        Some(_) => Some(row.get_instant(MARK)?),
+    };
     // A mark makes the item before the first settle, and may be gone again by then.
     if row.get_number_if("ver")?.is_none() && row.get_sum_if("carry")?.is_none() {
         return Ok(Account {
-            books_differ,
+            differs_since,
             ..Account::new(currency)
         });
     }
     Ok(Account {
-        books_differ,
+        differs_since,
         currency,
         carry: row.get_sum("carry")?,
         lifetime: sums(row)?,
