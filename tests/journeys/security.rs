@@ -5,7 +5,7 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use shared::http_types::{Cursor, Request, Response};
 use shared::signature;
-use tests::{BROWSER, World};
+use tests::{BROWSER, Person, World};
 
 const START: &str = "2026-07-01T10:00:00Z";
 
@@ -391,6 +391,54 @@ async fn a_made_up_cursor_leads_into_nobody_elses_list() {
     let path = format!("/api/v1/conversions?cursor={}", Cursor::after("0"));
     let own = with_key(&world, key, Method::GET, &path, Value::Null).await;
     assert!(String::from_utf8_lossy(&own.body).contains("of-shop"));
+}
+
+/// More orders than one call looks through, all of them of another merchant's.
+#[tokio::test]
+async fn a_merchant_that_asks_for_an_affiliates_orders_is_led_through_its_own_only() {
+    let world = World::with_shop(START).await;
+    let rival = json!({"id": "rival", "name": "Rival"});
+    let rival = world.made("merchants", rival).await;
+    let hats = json!({
+        "id": "hats", "merchant": "rival", "name": "Hats", "currency": "EUR", "status": "active",
+        "override": "a test", "destination": "https://shop.example/",
+        "commission": [{"type": "flat", "amount": "2"}],
+    });
+    world.made("programs", hats).await;
+    let link = json!({"slug": "anna-hats", "program": "hats", "affiliate": "anna"});
+    world.made("links", link).await;
+    let click = world.click("anna-hats").await;
+    for batch in 0..2 {
+        let sales = (0..1_000).map(|number| {
+            let order = format!("secret-{batch}-{number}");
+            json!({"type": "conversion", "order_id": order, "click_id": click}).to_string()
+        });
+        let sales = sales.collect::<Vec<_>>().join("\n");
+        let token = rival["secret"]["postback_token"].as_str().unwrap();
+        let path = format!("/postback/batch?token={token}");
+        let sent = world.send(Method::POST, &path, &[], sales.into()).await;
+        assert_eq!(sent.status, 200);
+    }
+    let click = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click, "order_id": "own", "amount": "10"});
+    assert_eq!(world.postback(sale).await.status, 200);
+    let refund = json!({"order_id": "own", "reversal_id": "one", "amount": "4"});
+    assert_eq!(world.reversal(refund).await.status, 200);
+    let wrong = json!({"click_id": click, "order_id": "wrong", "amount": "1", "currency": "USD"});
+    assert_eq!(world.postback(wrong).await.status, 422);
+
+    let pat = Person::merchant(&world, "shop").await;
+    let listed = async |query: &str| {
+        let answer = pat.get(query).await;
+        assert_eq!((answer.status, &answer.body["next"]), (200, &Value::Null));
+        answer.body["items"].as_array().unwrap().len()
+    };
+    for list in ["conversions", "reversals", "refusals"] {
+        let none = format!("{list}?affiliate=anna&order_id=none&limit=200");
+        assert_eq!(listed(&none).await, 0, "{list}");
+        assert_eq!(listed(&format!("{list}?affiliate=anna")).await, 1, "{list}");
+        assert_eq!(listed(&format!("{list}?affiliate=bob")).await, 0, "{list}");
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ const LOOKED_AT_MOST: usize = 2_000;
 pub struct Wanted {
     merchants: Vec<MerchantId>,
     affiliate: Option<AffiliateId>,
+    /// An affiliate's own list holds the orders of other merchants too: a merchant is not led through
+    /// it, nor told a place in it.
+    is_for_merchant: bool,
     program: Option<ProgramId>,
     order_id: Option<String>,
     status: Option<Status>,
@@ -73,6 +76,7 @@ impl Wanted {
             }
         }
         let affiliate = caller.affiliate().cloned().or(affiliate);
+        let is_for_merchant = caller.merchant().is_some();
         let merchant = caller.merchant().cloned().or(merchant);
         let merchants = match (merchant, &program) {
             (Some(merchant), _) => vec![merchant],
@@ -90,6 +94,7 @@ impl Wanted {
         Ok(Self {
             merchants,
             affiliate,
+            is_for_merchant,
             program,
             order_id,
             status,
@@ -101,9 +106,15 @@ impl Wanted {
 
     fn lists(&self) -> Vec<ConversionsOf<'_>> {
         match &self.affiliate {
-            Some(affiliate) => vec![ConversionsOf::Affiliate(affiliate)],
-            None => self.merchants.iter().map(ConversionsOf::Merchant).collect(),
+            Some(affiliate) if !self.is_for_merchant => vec![ConversionsOf::Affiliate(affiliate)],
+            _ => self.merchants.iter().map(ConversionsOf::Merchant).collect(),
         }
+    }
+
+    /// Whether one of these is the affiliate that was asked for.
+    fn names<'a>(&self, mut affiliates: impl Iterator<Item = &'a str>) -> bool {
+        let asked = self.affiliate.as_ref();
+        asked.is_none_or(|asked| affiliates.any(|named| named == asked.as_str()))
     }
 
     /// Whether it is of a merchant and a program that were asked for.
@@ -126,7 +137,9 @@ impl Wanted {
         let wants = |conversion: &Conversion| {
             let (merchant, program) = (&conversion.key.merchant, &conversion.program);
             let order_id = &conversion.key.order_id;
+            let credits = conversion.credits.iter();
             self.is_of(merchant.as_str(), program.as_str(), order_id)
+                && self.names(credits.map(|credit| credit.affiliate.as_str()))
                 && self.status.is_none_or(|status| status == conversion.status)
         };
         let mut found = Found::new(self);
@@ -147,7 +160,12 @@ impl Wanted {
     ) -> Result<(Vec<ListedReversal>, Option<Cursor>), Problem> {
         let wants = |reversal: &ListedReversal| {
             let (order, program) = (&reversal.order, &reversal.program);
-            self.status.is_none()
+            let parts = reversal.reversed.as_array().into_iter().flatten();
+            // In an affiliate's own list stand also those that took nothing back from it.
+            let is_affiliates = !self.is_for_merchant
+                || self.names(parts.filter_map(|part| part["affiliate"].as_str()));
+            is_affiliates
+                && self.status.is_none()
                 && (self.reason.is_none() || self.reason == reversal.reason)
                 && self.is_of(order.merchant.as_str(), program.as_str(), &order.order_id)
         };
@@ -168,6 +186,7 @@ impl Wanted {
             // What was refused before its program was known is of no program.
             self.status.is_none()
                 && self.is_of(&refused.merchant, &refused.program, &refused.order_id)
+                && self.names(refused.affiliate.as_deref().into_iter())
         };
         let mut found = Found::new(self);
         while let Some(page) = found.next_page() {
