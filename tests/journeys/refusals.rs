@@ -343,6 +343,20 @@ async fn long_names_are_taken_or_refused_and_never_called_a_failure() {
     world.made("adjustments", bonus).await;
     assert_eq!(world.balance("anna").await["on_hold"], "1.60");
 
+    // A list goes on after the longest name as after any other.
+    let click = world.click("anna-shoes").await;
+    let after = json!({"click_id": click, "order_id": "after", "amount": "10"});
+    check(&world, after, (200, "created")).await;
+    let first = world.get("conversions?limit=1").await;
+    let next = first.body["next"].as_str().unwrap();
+    let second = world
+        .get(&format!("conversions?limit=1&cursor={next}"))
+        .await;
+    assert_eq!(
+        (second.status, &second.body["items"][0]["order_id"]),
+        (200, &json!("after"))
+    );
+
     let no_goal = "x".repeat(2_000);
     let forged = json!({"click_id": "x", "order_id": "A-1", "goal": no_goal, "amount": "10"});
     check(&world, forged, (422, "goal_unknown")).await;
