@@ -34,10 +34,13 @@ const OUR_CRATES: [&str; 7] = [
     "clickledger",
 ];
 
-/// CloudFront gives a function up that has not answered after 60 s.
-const ANSWERED_WITHIN: SignedDuration = SignedDuration::from_secs(55);
+/// CloudFront gives a function that makes runs up after 60 s without an answer.
+const RUN_WITHIN: SignedDuration = SignedDuration::from_secs(55);
+/// And any other after 30 s.
+const ANSWERED_WITHIN: SignedDuration = SignedDuration::from_secs(28);
 
-/// Serves a function that answers HTTP only, until Lambda ends the process.
+/// Serves a function that answers HTTP only, until Lambda ends the process. Each request comes with
+/// the time until which it must be answered.
 ///
 /// `init` runs once, before the first event: it builds what every event shares. If it fails, the
 /// process says why in one line on stderr and ends, and Lambda tries again with the next event.
@@ -45,10 +48,13 @@ pub fn serve<S, E, I, H>(init: I, http: H) -> ExitCode
 where
     E: Error,
     I: AsyncFnOnce() -> Result<S, E>,
-    H: AsyncFn(&S, Request) -> Response,
+    H: AsyncFn(&S, Request, Watch<'static>) -> Response,
 {
-    run(init, async |state: &S, event, _| match event {
-        Event::Http(request) => Ok(event::answer(&http(state, request).await)),
+    run(init, async |state: &S, event, watch| match event {
+        Event::Http(request) => {
+            let watch = watch.within(ANSWERED_WITHIN);
+            Ok(event::answer(&http(state, request, watch).await))
+        }
         Event::Schedule(_) => Err(Failure::new("UnknownEvent", &NotAnEvent::Unscheduled)),
     })
 }
@@ -68,7 +74,7 @@ where
 {
     run(init, async |state: &S, event, watch| match event {
         Event::Http(request) => {
-            let watch = watch.within(ANSWERED_WITHIN);
+            let watch = watch.within(RUN_WITHIN);
             Ok(event::answer(&http(state, request, watch).await))
         }
         Event::Schedule(schedule) => run_once(state, schedule, watch)

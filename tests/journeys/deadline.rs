@@ -1,4 +1,5 @@
-//! A daily run of many accounts on Lambda: side by side, and until its time is over.
+//! Much in one call on Lambda, until its time is over: a daily run of many accounts, side by side, and
+//! lists of many lines.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -233,4 +234,103 @@ async fn a_run_that_has_the_time_waits_by_itself() {
     scheduled_by(&app, Watch::without_deadline()).await.unwrap();
     assert!(wait <= begun.elapsed());
     assert_eq!(paid(&world), AFFILIATES);
+}
+
+/// One call with a list, which goes on until so many more calls of the table were made.
+async fn list_of(world: &World, path: &str, lines: &[Value], calls: u64) -> Vec<(u64, Value)> {
+    let mut headers = HeaderMap::new();
+    let bearer = if path.starts_with("/postback") {
+        &world.token
+    } else {
+        &world.admin
+    };
+    let bearer = HeaderValue::from_str(&format!("Bearer {bearer}")).unwrap();
+    headers.insert(header::AUTHORIZATION, bearer);
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    let request = Request {
+        method: Method::POST,
+        path: path.to_owned(),
+        query: query.to_owned(),
+        headers,
+        body: lines.join("\n").into(),
+        now: due(),
+        https: true,
+        country: None,
+    };
+    let begun = world.stack.table.call_count();
+    // So near to its end that no other line is begun.
+    let clock = || {
+        if world.stack.table.call_count() < begun + calls {
+            due()
+        } else {
+            due() + SignedDuration::from_millis(28_001)
+        }
+    };
+    let watch = Watch {
+        clock: &clock,
+        deadline: due() + SignedDuration::from_secs(30),
+    };
+    let app = &world.stack.app;
+    let response = if path.starts_with("/postback") {
+        postback::handle_until(app, request, watch).await
+    } else {
+        console::handle_until(app, request, watch).await
+    };
+    let answers = response.body.split(|byte| *byte == b'\n');
+    let answers = answers.filter(|line| !line.is_empty()).map(|line| {
+        let line: Value = serde_json::from_slice(line).unwrap();
+        let what = if line["http"] == 200 {
+            line["result"].clone()
+        } else {
+            line["code"].clone()
+        };
+        (line["http"].as_u64().unwrap(), what)
+    });
+    answers.collect()
+}
+
+/// How many lines had the first answer, before as many as are left had the second.
+fn cut(answers: &[(u64, Value)], first: (u64, &str), second: (u64, &str)) -> usize {
+    let is = |answer: &(u64, Value), told: (u64, &str)| answer.0 == told.0 && answer.1 == told.1;
+    let firsts = answers.iter().take_while(|answer| is(answer, first));
+    let firsts = firsts.count();
+    assert!(
+        answers[firsts..].iter().all(|answer| is(answer, second)),
+        "{answers:?}"
+    );
+    firsts
+}
+
+#[tokio::test]
+async fn lines_that_no_time_is_left_for_are_answered_so_and_done_when_they_come_again() {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    let terms = json!({"approval": "manual"});
+    assert_eq!(world.patch("programs/shoes", 1, terms).await.status, 200);
+    let click = world.click("anna-shoes").await;
+    let orders = (0..40).map(|number| format!("A-{number}"));
+    let sales: Vec<Value> = orders
+        .clone()
+        .map(|order| {
+            json!({"type": "conversion", "order_id": order, "amount": "1", "click_id": click})
+        })
+        .collect();
+    let unavailable = (503, "unavailable");
+    let (created, before) = ((200, "created"), (200, "recorded_before"));
+    let answers = list_of(&world, "/postback/batch", &sales, 50).await;
+    let done = cut(&answers, created, unavailable);
+    assert!(0 < done && done < 40 && answers.len() == 40, "{done}");
+    let answers = list_of(&world, "/postback/batch", &sales, u64::MAX / 2).await;
+    assert_eq!(cut(&answers, before, created), done);
+
+    let path = "/api/v1/conversions/decisions?merchant=shop";
+    let decisions: Vec<Value> = orders
+        .map(|order| json!({"order_id": order, "action": "approve"}))
+        .collect();
+    let (changed, unchanged) = ((200, "changed"), (200, "unchanged"));
+    let answers = list_of(&world, path, &decisions, 50).await;
+    let done = cut(&answers, changed, unavailable);
+    assert!(0 < done && done < 40 && answers.len() == 40, "{done}");
+    let answers = list_of(&world, path, &decisions, u64::MAX / 2).await;
+    assert_eq!(cut(&answers, unchanged, changed), done);
 }

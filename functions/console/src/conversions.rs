@@ -17,6 +17,7 @@ use shared::ids::AffiliateId;
 use shared::rights::{Action, Caller, Subject};
 use shared::store::{Audit, Moved};
 
+pub use bulk::decide as decide_all;
 pub use credit::{Wanted as CreditWanted, Word, credit};
 pub use replay::replay;
 use wanted::Wanted;
@@ -31,10 +32,6 @@ pub async fn serve(
         [] => {
             request.only(Method::GET, "GET")?;
             list(app, request, caller).await
-        }
-        ["decisions"] => {
-            request.only(Method::POST, "POST")?;
-            bulk::decide(app, request, caller).await
         }
         [id] => {
             request.only(Method::GET, "GET")?;

@@ -14,15 +14,22 @@ mod serve;
 use http::Method;
 use shared::app::App;
 use shared::http_types::{Problem, Request, Response};
+use shared::lambda::Watch;
 use shared::setup::{Affiliate, Coupon, Enrolment, Link, Merchant, Payer, Program};
 
-/// Answers one request.
+/// Answers one request, however long it takes.
 pub async fn handle(app: &App, request: Request) -> Response {
-    app.keys.refresh().await;
-    answer(app, &request).await.into()
+    handle_until(app, request, Watch::without_deadline()).await
 }
 
-async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
+/// Answers one request. Those lines of a list that the watch leaves no time for are a 503 each, and
+/// done when the list is sent again.
+pub async fn handle_until(app: &App, request: Request, watch: Watch<'_>) -> Response {
+    app.keys.refresh().await;
+    answer(app, &request, watch).await.into()
+}
+
+async fn answer(app: &App, request: &Request, watch: Watch<'_>) -> Result<Response, Problem> {
     let segments = request.api_segments()?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let caller = app.caller(request).await?;
@@ -54,6 +61,10 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
         ["coupons", rest @ ..] => serve::serve::<Coupon>(app, request, &caller, rest).await,
         ["links", rest @ ..] => serve::serve::<Link>(app, request, &caller, rest).await,
         ["claims", rest @ ..] => claims::serve(app, request, &caller, rest).await,
+        ["conversions", "decisions"] => {
+            request.only(Method::POST, "POST")?;
+            conversions::decide_all(app, request, &caller, watch).await
+        }
         ["conversions", rest @ ..] => conversions::serve(app, request, &caller, rest).await,
         ["refusals"] => {
             request.only(Method::GET, "GET")?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use shared::app::App;
 
 fn main() -> ExitCode {
-    shared::lambda::serve(App::from_environment, async |app: &App, request| {
-        console::handle(app, request).await
+    shared::lambda::serve(App::from_environment, async |app: &App, request, watch| {
+        console::handle_until(app, request, watch).await
     })
 }

@@ -2,13 +2,19 @@
 
 use shared::app::App;
 use shared::http_types::{Fields, Problem, Request, Response};
+use shared::lambda::Watch;
 
 use super::sender::Sender;
 
 const LINES_MOST: usize = 1_000;
 const BYTES_MOST: usize = 1_024 * 1_024;
 
-pub async fn answer(app: &App, sender: &Sender, request: &Request) -> Result<Response, Problem> {
+pub async fn answer(
+    app: &App,
+    sender: &Sender,
+    request: &Request,
+    watch: Watch<'_>,
+) -> Result<Response, Problem> {
     let mut query = request.query_fields()?;
     query.text("token")?;
     query.finish()?;
@@ -22,6 +28,10 @@ pub async fn answer(app: &App, sender: &Sender, request: &Request) -> Result<Res
 
     let mut answers = Vec::with_capacity(lines.len());
     for line in lines {
+        if watch.is_nearly_over() {
+            answers.push(Err(Problem::unavailable()));
+            continue;
+        }
         answers.push(match Fields::from_json(line) {
             Ok(fields) => super::line(app, sender, fields.refusing_macros(), request.now).await,
             Err(invalid) => Err(invalid.into()),

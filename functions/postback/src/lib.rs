@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use shared::app::App;
 use shared::http_types::{Fields, Problem, Request, Response};
+use shared::lambda::Watch;
 
 use sender::Sender;
 
@@ -45,13 +46,19 @@ impl<'a> Route<'a> {
     }
 }
 
-/// Answers one request.
+/// Answers one request, however long it takes.
 pub async fn handle(app: &App, request: Request) -> Response {
-    app.keys.refresh().await;
-    answer(app, &request).await.into()
+    handle_until(app, request, Watch::without_deadline()).await
 }
 
-async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
+/// Answers one request. Those lines of a list that the watch leaves no time for are a 503 each, and
+/// done when the list is sent again.
+pub async fn handle_until(app: &App, request: Request, watch: Watch<'_>) -> Response {
+    app.keys.refresh().await;
+    answer(app, &request, watch).await.into()
+}
+
+async fn answer(app: &App, request: &Request, watch: Watch<'_>) -> Result<Response, Problem> {
     let route = Route::of(&request.path).ok_or_else(Problem::not_found)?;
     let is_batch = matches!(route, Route::Batch(_));
     match request.method {
@@ -75,7 +82,7 @@ async fn answer(app: &App, request: &Request) -> Result<Response, Problem> {
     };
     let sender = sender::authenticate(app, request, route.merchant(), token.as_deref()).await?;
     if is_batch {
-        return batch::answer(app, &sender, request).await;
+        return batch::answer(app, &sender, request, watch).await;
     }
 
     let mut fields = fields?.refusing_macros();

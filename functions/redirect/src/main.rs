@@ -8,6 +8,6 @@ use shared::app::App;
 fn main() -> ExitCode {
     shared::lambda::serve(
         async || App::from_environment().await.map(Redirect::new),
-        async |state: &Redirect, request| redirect::handle(state, request).await,
+        async |state: &Redirect, request, _| redirect::handle(state, request).await,
     )
 }

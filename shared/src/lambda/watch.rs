@@ -4,6 +4,9 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+/// What one line of a list may take at a table that is slow.
+const NEARLY: SignedDuration = SignedDuration::from_secs(2);
+
 /// The process's own clock, and the instant by it at which the process may be stopped. It says
 /// nothing about `now`, which comes with the event.
 #[derive(Clone, Copy)]
@@ -45,6 +48,12 @@ impl Watch<'_> {
     #[must_use]
     pub fn left(&self) -> SignedDuration {
         self.deadline.duration_since(self.now())
+    }
+
+    /// Whether too little time is left to begin the next one of many things.
+    #[must_use]
+    pub fn is_nearly_over(&self) -> bool {
+        self.left() < NEARLY
     }
 
     /// The same, and no more than so long from now on.

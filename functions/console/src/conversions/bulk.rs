@@ -7,6 +7,7 @@ use shared::app::{App, unavailable};
 use shared::conversion::{Conversion, OrderKey, Status, digest, is_order_id};
 use shared::http_types::{Fields, Problem, Request, Response};
 use shared::ids::{MerchantId, ProgramId};
+use shared::lambda::Watch;
 use shared::reversing::{self, Asked};
 use shared::rights::{Action, Caller, Subject};
 use shared::setup::{Goal, Merchant, OrderScope};
@@ -21,7 +22,12 @@ const BYTES_MOST: usize = 1_024 * 1_024;
 const MEMBERS: [&str; 6] = ["order_id", "goal", "action", "amount", "reason", "id"];
 
 /// `POST /api/v1/conversions/decisions`
-pub async fn decide(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
+pub async fn decide(
+    app: &App,
+    request: &Request,
+    caller: &Caller,
+    watch: Watch<'_>,
+) -> Result<Response, Problem> {
     caller.may_at_all(Action::DecideConversions)?;
     let mut query = request.query_fields()?;
     let is_dry = query.flag("dry_run")?.unwrap_or(false);
@@ -71,6 +77,7 @@ pub async fn decide(app: &App, request: &Request, caller: &Caller) -> Result<Res
     let mut answers = Vec::with_capacity(lines.len());
     for line in lines {
         answers.push(match line {
+            _ if watch.is_nearly_over() => Err(Problem::unavailable()),
             Ok(line) => bulk.one(line).await,
             Err(problem) => Err(problem),
         });
