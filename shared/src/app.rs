@@ -5,6 +5,7 @@ mod keys;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::click::{Click, ClickRefused};
 use crate::config::{Config, ConfigError, KeySource};
 use crate::http_types::{Fields, Page, Problem, Request};
 use crate::ids::PayerId;
@@ -14,7 +15,7 @@ use crate::rights::{ApiKey, Caller, key_id_of};
 use crate::setup::Payer;
 use crate::store::{Store, StoreError};
 
-pub use keys::{Keys, Pace};
+pub use keys::{KeyMissed, Keys, Pace};
 
 /// Why a function cannot start: one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,27 @@ impl App {
     #[must_use]
     pub fn keys(&self) -> Arc<KeyRing> {
         self.keys.ring()
+    }
+
+    /// The click behind an id, or why it is none.
+    ///
+    /// # Errors
+    /// 503, where it names a key that may have been added since the keys were read.
+    pub async fn click(&self, id: &str) -> Result<Result<Click, ClickRefused>, Problem> {
+        let keys = match Click::key_number(id) {
+            Some(number) => self.keys_with(number).await?,
+            None => self.keys(),
+        };
+        Ok(Click::verify(id, &keys))
+    }
+
+    /// The keys in force, with the one of this number if there is one; see [`Keys::with`].
+    ///
+    /// # Errors
+    /// 503
+    pub async fn keys_with(&self, number: u8) -> Result<Arc<KeyRing>, Problem> {
+        let keys = self.keys.with(number).await;
+        keys.map_err(|_| Problem::unavailable())
     }
 
     /// Whoever brings a good key.

@@ -217,6 +217,15 @@ impl Click {
             .ok_or(ClickRefused::Forged)
     }
 
+    /// The number of the key that a text names as the one that signed it, whoever wrote it.
+    #[must_use]
+    pub fn key_number(text: &str) -> Option<u8> {
+        let mut bytes = [0; BYTES];
+        let is_read =
+            text.len() == CHARACTERS && BASE64.decode_slice(text, &mut bytes) == Ok(BYTES);
+        (is_read && bytes[0] >> 4 == VERSION).then_some(bytes[0] & 0x0f)
+    }
+
     /// `None` where a version, a flag or a time stands in it that this code does not know.
     fn read(bytes: &[u8; BYTES]) -> Option<Self> {
         let eight = |from: usize| {

@@ -253,6 +253,12 @@ impl KeyRing {
             .any(|key| key.number == number && key.revoked)
     }
 
+    /// Whether there is a key of this number, revoked or not.
+    #[must_use]
+    pub fn knows(&self, number: u8) -> bool {
+        self.keys.iter().any(|key| key.number == number)
+    }
+
     /// The tag of `data` under the key of this number; `None` where it is unknown or revoked.
     #[must_use]
     pub fn mac(&self, number: u8, purpose: Purpose, data: &[u8]) -> Option<[u8; 32]> {

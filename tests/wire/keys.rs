@@ -449,6 +449,43 @@ async fn a_ring_is_read_again_only_when_it_is_not_fresh() {
     assert_eq!(account.ssm.readings(), 3 + 1 + 2);
 }
 
+/// The redirect has read the ring since it was rotated, the postback has not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_click_under_a_key_that_a_function_missed_is_no_forgery() {
+    let account = Account::new().await;
+    let mut warm = Warm::start(&account, EAGER).await;
+    let pace = |fresh, pause| Pace {
+        fresh,
+        pause,
+        ..EAGER
+    };
+    warm.postback = account.app(pace(NEVER, Duration::ZERO)).await;
+    let has_just_read = account.app(pace(NEVER, NEVER)).await;
+    account
+        .keys("rotate --parameter /clickledger/keys --wait 0")
+        .await;
+    let click = warm.click().await;
+
+    account.ssm.turn(Mood::Fails);
+    let late = warm.sale("A-1", &click).await;
+    assert_eq!(late.status, 503, "{late:?}");
+    account.ssm.turn(Mood::Answers);
+    warm.is_paid("A-1", &click).await;
+    let readings = account.ssm.readings();
+    warm.is_paid("A-2", &click).await;
+    assert_eq!(account.ssm.readings(), readings);
+
+    // A number that no ring has is a forgery, whoever asks how often.
+    let forged = format!("H{}", &click[1..]);
+    warm.is_refused("A-3", &forged).await;
+    assert_eq!(account.ssm.readings(), readings + 1);
+    warm.postback = has_just_read;
+    for order in ["A-3", "A-4"] {
+        warm.is_refused(order, &forged).await;
+    }
+    assert_eq!(account.ssm.readings(), readings + 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parameter_store_that_hangs_holds_up_one_visitor_and_not_for_long() {
     let account = Account::new().await;

@@ -4,7 +4,6 @@ use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::claim::{Claim, ClaimStatus};
-use shared::click::Click;
 use shared::conversion::{OrderKey, digest};
 use shared::http_types::{Fields, Problem, Request, Response};
 use shared::ids::AffiliateId;
@@ -140,7 +139,9 @@ async fn program_of(
 
 /// When the claim's own click was made.
 async fn clicked_at(app: &App, claim: &Claim, text: &str) -> Result<jiff::Timestamp, Problem> {
-    let click = Click::verify(text, &app.keys())
+    let click = app
+        .click(text)
+        .await?
         .map_err(|_| Problem::invalid("click_forged", "click_id"))?;
     let link = app
         .store

@@ -144,7 +144,9 @@ async fn named_click(
     program: &Versioned<Program>,
     text: &str,
 ) -> Result<Click, Problem> {
-    let click = Click::verify(text, &app.keys())
+    let click = app
+        .click(text)
+        .await?
         .map_err(|_| Problem::invalid("click_forged", "click_id"))?;
     let link = app.store.record::<Link>(&click.link().to_string()).await;
     let link = link.map_err(unavailable)?;

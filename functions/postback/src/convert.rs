@@ -7,7 +7,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::attribution::{AFFILIATES_MOST, Candidate, Decision, Kind, LeftOut};
-use shared::click::Click;
 use shared::commission::{Buyer, Customer, Line, NoCommission};
 use shared::conversion::{
     BasketLine, Conversion, Credit, Item, OrderKey, Refusal, Status, digest, earned_by_line,
@@ -109,7 +108,7 @@ async fn named_click(app: &App, claim: &Claim) -> Result<Result<Option<Named>, R
     let Some(text) = &claim.click_id else {
         return Ok(Ok(None));
     };
-    let Ok(click) = Click::verify(text, &app.keys()) else {
+    let Ok(click) = app.click(text).await? else {
         return Ok(Err(Refusal::ClickForged));
     };
     let link = app

@@ -133,10 +133,8 @@ async fn signed(app: &App, request: &Request, merchant: &str) -> Result<Secret, 
             .map_err(unavailable)?;
         for secret in listed {
             let number = secret.record.key_number;
-            let Some(key) = app
-                .keys()
-                .webhook_secret(number, &merchant, &secret.record.id)
-            else {
+            let keys = app.keys_with(number).await?;
+            let Some(key) = keys.webhook_secret(number, &merchant, &secret.record.id) else {
                 continue;
             };
             let body = &request.body;

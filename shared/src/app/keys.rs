@@ -32,17 +32,30 @@ impl Pace {
     };
 }
 
+/// The longest that an event waits for a ring with a key that it cannot do without.
+const WAIT_FOR_MISSED: Duration = Duration::from_secs(2);
+
+/// The ring could not be read that a key may stand in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a ring with the missing key could not be read")]
+pub struct KeyMissed;
+
 /// The ring that signs and verifies now.
 #[derive(Debug)]
 pub struct Keys {
     held: Mutex<Held>,
+    /// Whoever misses a key waits here for the one who reads.
+    missing: tokio::sync::Mutex<()>,
     source: Option<(Parameter, Pace)>,
 }
 
 #[derive(Debug)]
 struct Held {
     ring: Arc<KeyRing>,
+    read_at: Instant,
     read_again_at: Instant,
+    /// When a ring was last read for a key that was missing, and in vain.
+    missed_at: Option<Instant>,
 }
 
 impl Keys {
@@ -62,12 +75,16 @@ impl Keys {
     }
 
     fn holding(ring: KeyRing, fresh: Duration, source: Option<(Parameter, Pace)>) -> Self {
+        let now = Instant::now();
         let held = Held {
             ring: Arc::new(ring),
-            read_again_at: Instant::now() + fresh,
+            read_at: now,
+            read_again_at: now + fresh,
+            missed_at: None,
         };
         Self {
             held: Mutex::new(held),
+            missing: tokio::sync::Mutex::default(),
             source,
         }
     }
@@ -88,20 +105,52 @@ impl Keys {
             return;
         }
         match parameter.read_within(pace.wait).await {
-            Ok(ring) => {
-                let mut held = self.held();
-                held.ring = Arc::new(ring);
-                held.read_again_at = Instant::now() + pace.fresh;
+            Ok(ring) => self.take_up(ring, pace),
+            Err(error) => not_read(parameter, &error),
+        }
+    }
+
+    /// The ring to judge by what bears this number. One that does not know it may be older than the
+    /// key: it is read again first, unless it has just been. So whoever makes numbers up costs a
+    /// reading in each pause, and no more.
+    ///
+    /// # Errors
+    /// [`KeyMissed`]: nobody can say yet whether there is such a key.
+    pub async fn with(&self, number: u8) -> Result<Arc<KeyRing>, KeyMissed> {
+        let ring = self.ring();
+        let Some((parameter, pace)) = self.source.as_ref().filter(|_| !ring.knows(number)) else {
+            return Ok(ring);
+        };
+        let _turn = self.missing.lock().await;
+        let is_over = |at: Instant| pace.pause <= at.elapsed();
+        {
+            let held = self.held();
+            if held.ring.knows(number) || !is_over(held.read_at) {
+                return Ok(Arc::clone(&held.ring));
             }
-            Err(error) => {
-                let (name, why) = (parameter.name(), whole(&error));
-                tracing::error!(
-                    keys.parameter = name,
-                    error = why,
-                    "the last good keys of `{name}` go on"
-                );
+            if held.missed_at.is_some_and(|at| !is_over(at)) {
+                return Err(KeyMissed);
             }
         }
+        match parameter.read_within(WAIT_FOR_MISSED).await {
+            Ok(ring) => {
+                self.take_up(ring, pace);
+                Ok(self.ring())
+            }
+            Err(error) => {
+                not_read(parameter, &error);
+                self.held().missed_at = Some(Instant::now());
+                Err(KeyMissed)
+            }
+        }
+    }
+
+    fn take_up(&self, ring: KeyRing, pace: &Pace) {
+        let mut held = self.held();
+        let now = Instant::now();
+        held.ring = Arc::new(ring);
+        held.read_at = now;
+        held.read_again_at = now + pace.fresh;
     }
 
     /// Whether the caller is to read; until it has, or for a pause, nobody else is.
@@ -118,6 +167,15 @@ impl Keys {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().expect("nobody panics while holding it")
     }
+}
+
+fn not_read(parameter: &Parameter, error: &ParameterError) {
+    let (name, why) = (parameter.name(), whole(error));
+    tracing::error!(
+        keys.parameter = name,
+        error = why,
+        "the last good keys of `{name}` go on"
+    );
 }
 
 #[cfg(test)]
