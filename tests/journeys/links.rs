@@ -135,6 +135,21 @@ async fn visitors_are_sent_on_for_as_long_as_the_table_fails() {
     assert_eq!(visit(&stale, "anna-shoes").await, NEW);
 }
 
+/// A table that takes up to a second for each reading, which is longer than a visitor waits.
+#[tokio::test(start_paused = true)]
+async fn a_link_too_old_that_is_read_slowly_is_read_on_beside_its_visitor() {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    let redirect = warm(&world, Pace::USUAL);
+    assert_eq!(visit(&redirect, "anna-shoes").await, OLD);
+    move_shop(&world).await;
+    tokio::time::sleep(Pace::USUAL.stale).await;
+    let slow = Faults::seeded(7).with_latency(1_000);
+    world.stack.table.set_faults(slow);
+    assert_eq!(visit(&redirect, "anna-shoes").await, OLD);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(visit(&redirect, "anna-shoes").await, NEW);
+}
+
 #[tokio::test]
 async fn no_more_than_sixteen_links_are_read_beside_the_visitors() {
     let world = World::with_shop("2026-07-01T10:00:00Z").await;

@@ -25,7 +25,8 @@ const LINKS_MOST: usize = 100_000;
 pub struct Pace {
     /// A younger one is answered as it is; an older one too, and read again beside it.
     pub fresh: Duration,
-    /// One older than this is read first, and answered as it was only if that fails.
+    /// One older than this is read first, and answered as it was only if that fails or takes too
+    /// long; then it is read on beside the answer.
     pub stale: Duration,
 }
 
@@ -90,7 +91,11 @@ impl Cache {
         match (read, cached) {
             (Ok(Ok(Some(known))), _) => Ok(Some(self.keep(slug, known))),
             (Ok(Ok(None)), _) => Ok(None),
-            (Ok(Err(_)) | Err(_), Some((stale, _))) => Ok(Some(stale)),
+            (Ok(Err(_)) | Err(_), Some((stale, _))) => {
+                // This visitor waits no longer, but the next one is to be led by what is in force.
+                self.refresh(app, slug);
+                Ok(Some(stale))
+            }
             (Ok(Err(error)), None) => Err(error),
             (Err(_), None) => Err(StoreError::Unavailable("no link within 150 ms".to_owned())),
         }
