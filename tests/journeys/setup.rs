@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
-use tests::{BROWSER, World, answer};
+use tests::{BROWSER, Person, World, answer};
 
 const START: &str = "2026-07-01T10:00:00Z";
 
@@ -287,4 +287,20 @@ async fn house_is_there_before_anybody_asks_and_a_late_repeat_is_known() {
     );
     let other = json!({"id": "shop", "name": "Shoes"});
     assert_eq!(world.post("merchants", other).await.status, 409);
+}
+
+#[tokio::test]
+async fn a_merchants_list_asks_once_whose_a_program_is() {
+    let world = World::with_shop(START).await;
+    for number in 0..30 {
+        let link = json!({"slug": format!("l-{number}"), "program": "shoes", "affiliate": "anna"});
+        world.made("links", link).await;
+    }
+    let pat = Person::merchant(&world, "shop").await;
+    world.stack.table.clear_calls();
+    let listed = pat.get("links").await;
+    assert_eq!(listed.body["items"].as_array().map(Vec::len), Some(31));
+    let calls = world.stack.table.calls();
+    let of_programs = calls.iter().filter(|call| call.key_prefix == "program#");
+    assert_eq!(of_programs.count(), 1);
 }

@@ -1,5 +1,8 @@
 //! What is different about each resource: whose it is, what must hold, what hangs on it.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
@@ -33,7 +36,12 @@ pub trait Resource: Record {
     /// One that exists from the start.
     const FROM_THE_START: Option<&'static str> = None;
 
-    async fn owners(&self, app: &App, caller: &Caller) -> Result<Owners, Problem>;
+    async fn owners(
+        &self,
+        app: &App,
+        caller: &Caller,
+        programs: &Programs,
+    ) -> Result<Owners, Problem>;
 
     /// By what the API calls it.
     async fn find(app: &App, id: &str) -> Result<Option<Versioned<Self>>, Problem> {
@@ -144,11 +152,36 @@ async fn enrol(
     made.map(drop).map_err(unavailable)
 }
 
-async fn merchant_of(app: &App, program: &ProgramId) -> Result<Option<MerchantId>, Problem> {
-    let found = app.store.record::<Program>(program.as_str()).await;
-    Ok(found
-        .map_err(unavailable)?
-        .map(|found| found.record.merchant))
+/// Whose programs are, each asked once in a request: a program never changes hands, and a list may
+/// hold thousands of one program's records.
+#[derive(Debug, Default)]
+pub struct Programs {
+    merchants: Mutex<HashMap<ProgramId, Option<MerchantId>>>,
+}
+
+impl Programs {
+    async fn merchant_of(
+        &self,
+        app: &App,
+        program: &ProgramId,
+    ) -> Result<Option<MerchantId>, Problem> {
+        let known = self.known().get(program).cloned();
+        if let Some(merchant) = known {
+            return Ok(merchant);
+        }
+        let found = app.store.record::<Program>(program.as_str()).await;
+        let merchant = found
+            .map_err(unavailable)?
+            .map(|found| found.record.merchant);
+        self.known().insert(program.clone(), merchant.clone());
+        Ok(merchant)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<ProgramId, Option<MerchantId>>> {
+        self.merchants
+            .lock()
+            .expect("nobody panics while holding it")
+    }
 }
 
 impl Resource for Payer {
@@ -157,7 +190,7 @@ impl Resource for Payer {
     const CHANGE: Action = Action::WritePayers;
     const FROM_THE_START: Option<&'static str> = Some("house");
 
-    async fn owners(&self, _: &App, _: &Caller) -> Result<Owners, Problem> {
+    async fn owners(&self, _: &App, _: &Caller, _: &Programs) -> Result<Owners, Problem> {
         Ok(Owners::default())
     }
 
@@ -189,7 +222,7 @@ impl Resource for Merchant {
     const CREATE: Action = Action::WriteMerchants;
     const CHANGE: Action = Action::WriteMerchants;
 
-    async fn owners(&self, _: &App, _: &Caller) -> Result<Owners, Problem> {
+    async fn owners(&self, _: &App, _: &Caller, _: &Programs) -> Result<Owners, Problem> {
         Ok(Owners {
             merchant: Some(self.id.clone()),
             affiliate: None,
@@ -227,7 +260,7 @@ impl Resource for Program {
     const CREATE: Action = Action::WritePrograms;
     const CHANGE: Action = Action::WritePrograms;
 
-    async fn owners(&self, app: &App, caller: &Caller) -> Result<Owners, Problem> {
+    async fn owners(&self, app: &App, caller: &Caller, _: &Programs) -> Result<Owners, Problem> {
         let affiliate = match caller.affiliate() {
             Some(affiliate) => enrolment(app, &self.id, affiliate)
                 .await?
@@ -301,7 +334,12 @@ impl Resource for Affiliate {
     const CREATE: Action = Action::CreateAffiliates;
     const CHANGE: Action = Action::ChangeAffiliates;
 
-    async fn owners(&self, app: &App, caller: &Caller) -> Result<Owners, Problem> {
+    async fn owners(
+        &self,
+        app: &App,
+        caller: &Caller,
+        programs: &Programs,
+    ) -> Result<Owners, Problem> {
         let mut merchant = None;
         if let Some(own) = caller.merchant() {
             let mut page = Page {
@@ -315,7 +353,8 @@ impl Resource for Affiliate {
                     .await
                     .map_err(unavailable)?;
                 for enrolment in enrolments {
-                    if merchant_of(app, &enrolment.record.program).await?.as_ref() == Some(own) {
+                    let program = &enrolment.record.program;
+                    if programs.merchant_of(app, program).await?.as_ref() == Some(own) {
                         merchant = Some(own.clone());
                         break 'all;
                     }
@@ -364,9 +403,9 @@ impl Resource for Enrolment {
     const GENERATED: &'static [&'static str] = &[];
     const LISTED_BY_AFFILIATE: bool = true;
 
-    async fn owners(&self, app: &App, _: &Caller) -> Result<Owners, Problem> {
+    async fn owners(&self, app: &App, _: &Caller, programs: &Programs) -> Result<Owners, Problem> {
         Ok(Owners {
-            merchant: merchant_of(app, &self.program).await?,
+            merchant: programs.merchant_of(app, &self.program).await?,
             affiliate: Some(self.affiliate.clone()),
         })
     }
@@ -443,9 +482,9 @@ impl Resource for Link {
     const GENERATED: &'static [&'static str] = &["slug"];
     const LISTED_BY_AFFILIATE: bool = true;
 
-    async fn owners(&self, app: &App, _: &Caller) -> Result<Owners, Problem> {
+    async fn owners(&self, app: &App, _: &Caller, programs: &Programs) -> Result<Owners, Problem> {
         Ok(Owners {
-            merchant: merchant_of(app, &self.program).await?,
+            merchant: programs.merchant_of(app, &self.program).await?,
             affiliate: Some(self.affiliate.clone()),
         })
     }
@@ -512,9 +551,9 @@ impl Resource for Coupon {
     const GENERATED: &'static [&'static str] = &[];
     const LISTED_BY_AFFILIATE: bool = true;
 
-    async fn owners(&self, app: &App, _: &Caller) -> Result<Owners, Problem> {
+    async fn owners(&self, app: &App, _: &Caller, programs: &Programs) -> Result<Owners, Problem> {
         Ok(Owners {
-            merchant: merchant_of(app, &self.program).await?,
+            merchant: programs.merchant_of(app, &self.program).await?,
             affiliate: Some(self.affiliate.clone()),
         })
     }
@@ -545,9 +584,9 @@ impl Resource for Claim {
     const CHANGE: Action = Action::DecideClaims;
     const LISTED_BY_AFFILIATE: bool = true;
 
-    async fn owners(&self, app: &App, _: &Caller) -> Result<Owners, Problem> {
+    async fn owners(&self, app: &App, _: &Caller, programs: &Programs) -> Result<Owners, Problem> {
         Ok(Owners {
-            merchant: merchant_of(app, &self.program).await?,
+            merchant: programs.merchant_of(app, &self.program).await?,
             affiliate: Some(self.affiliate.clone()),
         })
     }

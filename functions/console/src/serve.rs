@@ -8,7 +8,7 @@ use shared::rights::{Action, Caller, Decision, Subject};
 use shared::setup::{Affiliate, Program, Record, patched};
 use shared::store::{Audit, Created, Replaced, Versioned};
 
-use crate::resources::{Owners, Resource};
+use crate::resources::{Owners, Programs, Resource};
 
 /// Serves one resource: `rest` is what follows its name in the path.
 pub async fn serve<R: Resource>(
@@ -57,7 +57,8 @@ pub async fn visible<R: Resource>(
 ) -> Result<Versioned<R>, Problem> {
     caller.may_at_all(action)?;
     let found = R::find(app, id).await?.ok_or_else(Problem::not_found)?;
-    let owners = found.record.owners(app, caller).await?;
+    let programs = Programs::default();
+    let owners = found.record.owners(app, caller, &programs).await?;
     caller.may(action, subject(&owners))?;
     Ok(found)
 }
@@ -85,6 +86,7 @@ async fn list<R: Resource>(
         .then(|| caller.affiliate().map(ToString::to_string))
         .flatten();
 
+    let programs = Programs::default();
     let mut items = Vec::new();
     loop {
         page.limit = wanted - items.len();
@@ -94,7 +96,7 @@ async fn list<R: Resource>(
             .await
             .map_err(unavailable)?;
         for found in records {
-            let owners = found.record.owners(app, caller).await?;
+            let owners = found.record.owners(app, caller, &programs).await?;
             if caller.decide(R::READ, subject(&owners)) == Decision::Allowed {
                 items.push(found.record.shown(app, caller));
             }
@@ -132,7 +134,7 @@ async fn create<R: Resource>(
         }
     }
     let asked = R::parse(&body)?;
-    let owners = asked.owners(app, caller).await?;
+    let owners = asked.owners(app, caller, &Programs::default()).await?;
     // What may not be made in another's name looks like what does not exist.
     caller.may(R::CREATE, subject(&owners))?;
     let record = asked.clone().completed(app).await?;
