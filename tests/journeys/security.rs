@@ -441,6 +441,42 @@ async fn a_merchant_that_asks_for_an_affiliates_orders_is_led_through_its_own_on
     }
 }
 
+/// What exists and may not be seen is answered like what does not exist.
+#[tokio::test]
+async fn an_affiliate_cannot_tell_a_hidden_program_or_payer_from_none() {
+    let world = World::with_shop(START).await;
+    let bob = json!({"id": "bob", "name": "Bob", "email": "b@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    let payer = json!({
+        "id": "network", "legal_name": "Network", "four_eyes": "on",
+        "address": {"town": "Bonn", "country": "DE"}, "accounts": [],
+    });
+    world.made("payers", payer).await;
+    let bob = Person::affiliate(&world, "bob").await;
+    let link = async |program: &str, destination: &str| {
+        let link = json!({
+            "slug": "bobs", "program": program, "affiliate": "bob", "destination": destination,
+        });
+        bob.post("links", link).await
+    };
+    for destination in ["https://shop.example/a", "https://elsewhere.example/"] {
+        let hidden = link("shoes", destination).await;
+        assert_eq!(hidden, link("nothing", destination).await);
+        assert_eq!(hidden.body["code"], "program_unknown");
+    }
+    // It asked for a place itself, so that there is such a program is no news.
+    let asked = json!({"program": "shoes", "affiliate": "bob", "status": "pending"});
+    assert_eq!(bob.post("enrolments", asked).await.status, 201);
+    let early = link("shoes", "https://shop.example/a").await;
+    assert_eq!(early.body["code"], "not_enrolled");
+
+    for path in ["payouts", "statements/bob/2026-07"] {
+        let hidden = bob.get(&format!("{path}?payer=network")).await;
+        let none = bob.get(&format!("{path}?payer=nothing")).await;
+        assert_eq!(hidden, none, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn no_other_sites_page_turns_the_clock_of_one_machine() {
     let world = World::with_shop(START).await;

@@ -513,6 +513,13 @@ impl Resource for Link {
         }
         let program = pair(app, &self.program, &self.affiliate).await?;
         if caller.affiliate().is_some() {
+            let enrolment = enrolment(app, &self.program, &self.affiliate).await?;
+            // A program that it never had to do with is to it like none.
+            let enrolment =
+                enrolment.ok_or_else(|| Problem::invalid("program_unknown", "program"))?;
+            if enrolment.status != EnrolmentStatus::Active {
+                return Err(Problem::invalid("not_enrolled", "program"));
+            }
             // Whoever is paid for visitors does not choose whose site they arrive at.
             let is_elsewhere = self.destinations().any(|destination| {
                 let hosts = &program.allowed_hosts;
@@ -520,10 +527,6 @@ impl Resource for Link {
             });
             if is_elsewhere {
                 return Err(Problem::invalid("host_not_allowed", "destination"));
-            }
-            let enrolment = enrolment(app, &self.program, &self.affiliate).await?;
-            if enrolment.is_none_or(|enrolment| enrolment.status != EnrolmentStatus::Active) {
-                return Err(Problem::invalid("not_enrolled", "program"));
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::http_types::{Fields, Page, Problem, Request, Response};
-use shared::ids::AffiliateId;
+use shared::ids::{AffiliateId, PayerId};
 use shared::ledger::Kind;
 use shared::payout::{Move, State};
 use shared::period::Month;
@@ -215,6 +215,9 @@ async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response,
     let has_payer = fields.has("payer");
     let payer = if affiliate.is_some() && !has_payer {
         None
+    } else if caller.affiliate().is_some() {
+        // Which payers there are is none of its business: it has no payouts of one or none.
+        fields.parsed("payer", "payer_unknown", PayerId::parse)?
     } else {
         Some(app.payer(&mut fields).await?.id)
     };

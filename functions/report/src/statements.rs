@@ -4,7 +4,7 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::http_types::{Problem, Request, Response};
-use shared::ids::AffiliateId;
+use shared::ids::{AffiliateId, PayerId};
 use shared::ledger::Pocket;
 use shared::period::Month;
 use shared::report::{Row, StatementLine, sha256, statement_csv};
@@ -47,6 +47,10 @@ pub async fn statement(
 
     let mut pockets = app.store.pockets_of(&id).await.map_err(unavailable)?;
     pockets.retain(|pocket| pocket.payer == payer);
+    if caller.affiliate().is_some() && pockets.is_empty() && payer != PayerId::house() {
+        // Whoever pays others only is to it like nobody.
+        return Err(Problem::invalid("payer_unknown", "payer"));
+    }
     let period = app.store.period(&payer, month).await.map_err(unavailable)?;
     let rows: Vec<Row> = if period.stage == Stage::Closed {
         let mut rows = figures::sealed(app, &payer, month).await?;
