@@ -356,7 +356,7 @@ async fn a_visitor_is_forgotten_and_its_old_click_id_finds_no_journey() {
     let before = figures(&world, &orders).await;
     let whom = json!({"program": "shoes", "click_id": last});
     let first = erase(&world, whom.clone()).await;
-    let expected = json!({"erased": "visitor", "program": "shoes", "next": null});
+    let expected = json!({"erased": "visitor", "program": "shoes", "known": true, "next": null});
     assert_eq!(first.body, expected);
     assert_eq!(figures(&world, &orders).await, before);
     assert_eq!(erase(&world, whom).await, first);
@@ -719,6 +719,27 @@ async fn a_long_list_is_looked_through_call_by_call() {
     }
     // Both orders and the first credit; then without the first order; then nothing.
     assert_eq!(left, [3, 2, 0]);
+}
+
+/// Orders keep no visitor, only the names of their clicks.
+#[tokio::test]
+async fn a_cookie_whose_journey_has_ended_is_told_to_be_unknown_and_a_click_id_still_leads_on() {
+    let world = shop(json!({"click_window": "1d"})).await;
+    let mut browser = Browser::default();
+    let click = browser.click(&world, "anna-shoes?sub1=campaign-7").await;
+    let sale = json!({"click_id": click, "order_id": "A-1", "amount": "100"});
+    assert_eq!(world.postback(sale).await.status, 200);
+    world.turn_to("2026-07-29T10:00:00Z").await;
+
+    let by_cookie = json!({"program": "shoes", "visitor": browser.name()});
+    let by_click = json!({"program": "shoes", "click_id": click});
+    for (whom, is_known) in [(by_cookie, false), (by_click, true)] {
+        let erased = erase(&world, whom).await;
+        assert_eq!(erased.body["known"], is_known);
+        let kept = conversion(&world, "A-1").await;
+        let nameless = json!({"class": "human", "link": "anna-shoes"});
+        assert_eq!(kept["click"] == nameless, is_known, "{kept}");
+    }
 }
 
 /// The embedded table sweeps nothing: whatever has expired still stands in it.

@@ -30,8 +30,9 @@ const CLOCKS_DIFFER_MS: i64 = 300_000;
 const RACES_MOST: u32 = 8;
 
 /// `POST /api/v1/erasures`: a `merchant`'s `customer_id`; or of a `program` the visitor behind a
-/// `click_id` or a cookie (`visitor`). Whether there was anybody is not told, and the same call
-/// again finds nothing more to do: whoever gets no answer repeats it.
+/// `click_id` or a cookie (`visitor`). Whether there was such a customer is not told, and the same
+/// call again finds nothing more to do: whoever gets no answer repeats it. Orders are found by the
+/// visitor's clicks, so a cookie of which none are kept any more leads to none: it is not `known`.
 ///
 /// Orders come first and what leads to them last, so that a call that dies half-way has lost nothing
 /// that the next one needs.
@@ -134,7 +135,12 @@ async fn visitor(
         forgotten.map_err(unavailable)?;
     }
     let next = next.map(|next| next.to_string());
-    let body = json!({"erased": "visitor", "program": id.as_str(), "next": next});
+    let body = json!({
+        "erased": "visitor",
+        "program": id.as_str(),
+        "known": since.is_some(),
+        "next": next,
+    });
     Ok(Response::json(StatusCode::OK, &body))
 }
 
