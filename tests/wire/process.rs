@@ -205,17 +205,42 @@ async fn what_cannot_be_served_ends_with_one_line_and_status_2() {
 
     let mut unknown = Command::new(binary("clickledger"));
     unknown.arg("--colour");
-    assert_eq!(refused(unknown).0.code(), Some(2));
+    let (status, line) = refused(unknown);
+    assert_eq!(
+        (status.code(), line.as_str()),
+        (
+            Some(2),
+            "clickledger: unexpected argument '--colour' found (see --help)\n"
+        )
+    );
 
     let data = folder.path().join("data");
     std::fs::create_dir_all(&data).unwrap();
-    std::fs::write(data.join("keys.json"), "{").unwrap();
-    let (status, line) = refused(command(folder.path(), &[]));
-    assert_eq!(
-        (status.code(), line.lines().count()),
-        (Some(2), 1),
-        "{line}"
-    );
+    for (file, word) in [("clock", "clock"), ("keys.json", "keys")] {
+        std::fs::write(data.join(file), "{").unwrap();
+        let (status, line) = refused(command(folder.path(), &[]));
+        assert_eq!(
+            (status.code(), line.lines().count()),
+            (Some(2), 1),
+            "{line}"
+        );
+        assert!(line.contains(word), "{line}");
+        std::fs::remove_file(data.join(file)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_file_with_the_admin_key_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    // What an earlier start that died has left, for everybody to read.
+    let left = folder.path().join("ready.new");
+    std::fs::write(&left, "").unwrap();
+    std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let _process = start(folder.path(), &[]).await;
+    let ready = std::fs::metadata(folder.path().join("ready.json")).unwrap();
+    assert_eq!(ready.permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -28,19 +28,36 @@ pub struct Clock {
 #[error("the clock goes forward only")]
 pub struct GoesBack;
 
+/// The file that keeps the clock says no time.
+#[derive(Debug, thiserror::Error)]
+#[error("the clock's file `{}` holds no instant: write one into it, like 2026-01-01T00:00:00Z", .0.display())]
+pub struct Damaged(PathBuf);
+
+/// The time in the file; none where there is no file yet.
+fn kept(file: &Path) -> Result<Option<Timestamp>, Damaged> {
+    let damaged = || Damaged(file.to_owned());
+    match fs::read_to_string(file) {
+        Ok(text) => parse_instant(text.trim()).map(Some).ok_or_else(damaged),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(_) => Err(damaged()),
+    }
+}
+
 impl Clock {
     /// Starts at `at`, or at what the file remembers if that is later.
-    #[must_use]
-    pub fn starting(at: Timestamp, file: Option<PathBuf>) -> Self {
-        let kept = file
-            .as_ref()
-            .and_then(|file| fs::read_to_string(file).ok())
-            .and_then(|text| parse_instant(text.trim()));
+    ///
+    /// # Errors
+    /// [`Damaged`], since a clock without its file may go back.
+    pub fn starting(at: Timestamp, file: Option<PathBuf>) -> Result<Self, Damaged> {
+        let kept = match &file {
+            Some(file) => kept(file)?,
+            None => None,
+        };
         let at = kept.map_or(at, |kept| kept.max(at));
-        Self {
+        Ok(Self {
             set: Mutex::new((at, Instant::now())),
             file,
-        }
+        })
     }
 
     #[must_use]

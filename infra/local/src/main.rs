@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use clickledger::replay::{self, Part};
 use clickledger::stack::{Stack, Start};
@@ -115,7 +116,14 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(asked) if asked.exit_code() == 0 => asked.exit(),
+        Err(wrong) => {
+            eprintln!("clickledger: {}", in_one_line(&wrong));
+            return ExitCode::from(2);
+        }
+    };
     // In a replay, a click that a loaded machine did not record in time is a warning, and earns
     // all the same.
     let is_replay = matches!(options.command, Some(Command::Replay(_)));
@@ -130,6 +138,22 @@ async fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// What is wrong with the options: the first paragraph of what is told of it.
+fn in_one_line(wrong: &clap::Error) -> String {
+    let told = match wrong.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a subcommand is missing".to_owned(),
+        _ => wrong.to_string(),
+    };
+    let first: Vec<&str> = told
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let first = first.join(" ");
+    let first = first.strip_prefix("error: ").unwrap_or(&first);
+    format!("{first} (see --help)")
 }
 
 /// Whether all is well; false where something was looked at and found to differ.
@@ -296,11 +320,16 @@ async fn make_demo(url: &str, admin_key: &str, until: Timestamp) -> Result<demo:
     made.map_err(|error| format!("the demo could not be made: {error}"))
 }
 
-/// Written whole: whoever waits for the file never reads half of it.
+/// Written whole, and for its owner alone: whoever waits for the file never reads half of it.
 fn write_ready(file: &Path, url: &str, admin_key: &str) -> std::io::Result<()> {
     let text = serde_json::json!({"url": url, "admin_key": admin_key}).to_string();
     let new = file.with_extension("new");
-    std::fs::write(&new, text)?;
+    // What was left there by a start that died may be open to others.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    clickledger::stack::write_secret(&new, &text)?;
     std::fs::rename(new, file)
 }
 

@@ -91,7 +91,7 @@ impl Stack {
             second_listing_after: Duration::ZERO,
         };
         let file = start.folder.map(|folder| folder.join("clock"));
-        let clock = Clock::starting(start.now, file);
+        let clock = Clock::starting(start.now, file)?;
         let admin_key = admin_key(&app("setup"), start, clock.now()).await?;
         let next_day = app("setup").store.next_day_to_run().await?;
         let stack = Self {
@@ -300,7 +300,11 @@ async fn admin_key(app: &App, start: &Start<'_>, now: Timestamp) -> Result<Strin
     Ok(text)
 }
 
-fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
+/// Writes a file that only its owner can read.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
 
