@@ -269,6 +269,12 @@ impl Conversion {
         })
     }
 
+    /// The value that was taken back of the order; none where it has none.
+    #[must_use]
+    pub fn reversed(&self) -> Option<Money> {
+        self.amount?.checked_sub(self.remaining()?)
+    }
+
     /// What each credit has to give back of its commission, by what was taken back of the order.
     #[must_use]
     pub fn due_back(&self) -> Vec<Money> {

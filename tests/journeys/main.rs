@@ -27,4 +27,5 @@ mod schedule;
 mod security;
 mod setup;
 mod silence;
+mod standing;
 mod threats;

@@ -6,12 +6,13 @@ mod credit;
 mod explain;
 mod frozen;
 mod replay;
+mod standing;
 mod wanted;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
-use shared::conversion::{Conversion, OrderKey, Status};
+use shared::conversion::{Conversion, Credit, OrderKey, Status};
 use shared::http_types::{Fields, Problem, Request, Response};
 use shared::ids::AffiliateId;
 use shared::rights::{Action, Caller, Subject};
@@ -20,6 +21,7 @@ use shared::store::{Audit, Moved};
 pub use bulk::decide as decide_all;
 pub use credit::{Wanted as CreditWanted, Word, credit};
 pub use replay::replay;
+use standing::Standings;
 use wanted::Wanted;
 
 pub async fn serve(
@@ -38,7 +40,9 @@ pub async fn serve(
             let conversion = visible(app, caller, id, Action::ReadConversions).await?;
             let entries = app.store.lines_of(&conversion).await;
             let entries = entries.map_err(unavailable)?;
-            let mut body = shown(&conversion, caller);
+            let one = std::slice::from_ref(&conversion);
+            let standings = Standings::of(app, one, caller).await?;
+            let mut body = shown_with(&conversion, caller, &standings);
             body["explain"] = explain::conversion(&conversion, &entries, caller);
             Ok(Response::json(StatusCode::OK, &body))
         }
@@ -139,29 +143,48 @@ pub async fn reversals(app: &App, request: &Request, caller: &Caller) -> Result<
 async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
     let wanted = Wanted::read(app, request, caller).await?;
     let (conversions, next) = wanted.conversions(app).await?;
+    let standings = Standings::of(app, &conversions, caller).await?;
     let items: Vec<Value> = conversions
         .iter()
-        .map(|conversion| shown(conversion, caller))
+        .map(|conversion| shown_with(conversion, caller, &standings))
         .collect();
     Ok(Response::list(&items, next.as_ref()))
 }
 
+/// The credits that a caller may see.
+fn own<'a>(conversion: &'a Conversion, caller: &'a Caller) -> impl Iterator<Item = &'a Credit> {
+    let credits = conversion.credits.iter();
+    credits.filter(|credit| {
+        caller
+            .affiliate()
+            .is_none_or(|own| *own == credit.affiliate)
+    })
+}
+
+/// With where each commission stands, which moves on though the conversion does not.
+fn shown_with(conversion: &Conversion, caller: &Caller, standings: &Standings) -> Value {
+    let mut body = shown(conversion, caller);
+    for (place, credit) in own(conversion, caller).enumerate() {
+        if let Some(standing) = standings.get(conversion, credit) {
+            body["commissions"][place]["status"] = json!(standing.status);
+            if let Some(payout) = standing.payout {
+                body["commissions"][place]["payout"] = json!(payout);
+            }
+        }
+    }
+    body
+}
+
 fn shown(conversion: &Conversion, caller: &Caller) -> Value {
-    let commissions: Vec<Value> = conversion
-        .credits
-        .iter()
-        .filter(|credit| {
-            caller
-                .affiliate()
-                .is_none_or(|own| *own == credit.affiliate)
-        })
+    let commissions: Vec<Value> = own(conversion, caller)
         .map(|credit| {
+            let payable_on = credit.booked_on.unwrap_or(credit.payable_on);
             json!({
                 "affiliate": credit.affiliate.as_str(),
                 "amount": credit.commission.to_string(),
                 "reversed": credit.given_back.to_string(),
                 "currency": credit.commission.currency().code(),
-                "payable_on": credit.payable_on.to_string(),
+                "payable_on": payable_on.max(credit.payable_on).to_string(),
             })
         })
         .collect();
@@ -183,6 +206,7 @@ fn shown(conversion: &Conversion, caller: &Caller) -> Value {
         "status": conversion.status.as_str(),
         "amount": conversion.amount.map(|amount| amount.to_string()),
         "currency": conversion.currency.code(),
+        "reversed": conversion.reversed().map(|amount| amount.to_string()),
         "remaining": conversion.remaining().map(|amount| amount.to_string()),
         "occurred_at": conversion.occurred_at.to_string(),
         "recorded_at": conversion.recorded_at.to_string(),

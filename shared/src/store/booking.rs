@@ -17,7 +17,7 @@ use crate::period::days_after;
 /// How often a booking is built anew because the buckets it met had changed.
 const REBUILDS: u32 = 12;
 /// How many days on a line may go before the sender is asked to repeat.
-const DAYS_ON: u32 = 3;
+pub(super) const DAYS_ON: u32 = 3;
 /// Stands between a conversion's id and an amendment's in the source of a line.
 pub(super) const AMENDMENT: char = '~';
 

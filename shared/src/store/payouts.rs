@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
-use super::booking::Booked;
+use super::booking::{Booked, DAYS_ON, entries_pk};
 use super::months::{NAMED, name_values, row_key};
 use super::pockets::pocket;
 use super::records::Index;
@@ -17,7 +17,7 @@ use crate::ids::{AffiliateId, PayerId};
 use crate::ledger::{Kind, Leg, Pocket};
 use crate::money::Money;
 use crate::payout::{Move, State};
-use crate::period::{Month, day_of};
+use crate::period::{Month, day_of, days_after};
 
 /// Money that leaves, or is to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +149,27 @@ impl Store {
         Ok((rows.iter().map(read).collect::<Result<_, _>>()?, next))
     }
 
+    /// The day that a payout's money was booked on again: that of the step, or the first one after it
+    /// that was still open.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn credited_again_on(&self, payout: &Payout) -> Result<Date, StoreError> {
+        let last = payout.history.last();
+        let at = last.and_then(|step| step["at"].as_str()?.parse().ok());
+        let first = day_of(at.unwrap_or(payout.created_at));
+        let pk = entries_pk(&payout.pocket, 0);
+        for days in 0..=DAYS_ON {
+            let day = days_after(first, days);
+            let sk = format!("{day}#{}#0", escaped(&back(&payout.id)));
+            let lines = self.read_between(&self.ledger(), &pk, &sk, &sk).await?;
+            if !lines.is_empty() {
+                return Ok(day);
+            }
+        }
+        Ok(first)
+    }
+
     /// Takes a payout a step on: `seen` is what it was judged by. What failed, was cancelled or
     /// came back is credited again on the earliest open day.
     ///
@@ -234,6 +255,10 @@ impl Store {
 }
 
 /// A payout ends once, so its id and a word make the line's source.
+fn back(id: &str) -> String {
+    format!("{id}!back")
+}
+
 fn credited_again(seen: &Payout, wanted: &Step, now: Timestamp) -> Leg {
     Leg {
         pocket: seen.pocket.clone(),
@@ -241,7 +266,7 @@ fn credited_again(seen: &Payout, wanted: &Step, now: Timestamp) -> Leg {
         kind: Kind::Returned,
         effect: seen.amount,
         payable_on: day_of(now),
-        source: format!("{}!back", seen.id),
+        source: back(&seen.id),
         number: 0,
         recorded_at: now,
         because: json!({
