@@ -360,3 +360,47 @@ async fn an_order_of_one_program_is_not_claimed_by_the_terms_of_another() {
     let balances = world.get("affiliates/anna/balances").await;
     assert!(!balances.body.to_string().contains("5.00"), "{balances:?}");
 }
+
+#[tokio::test]
+async fn a_list_of_decisions_needs_neither_the_only_merchants_name_nor_its_own_kind() {
+    let world = World::with_shop(START).await;
+    let click = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click, "order_id": "A-1", "amount": "100"});
+    assert_eq!(world.postback(sale).await.status, 200);
+    let bearer = format!("Bearer {}", world.admin);
+    let send = async |path: &str, kind: Option<&str>, body: &str| {
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(kind.map(|kind| ("content-type", kind)));
+        let path = format!("/api/v1/conversions/decisions?dry_run=1{path}");
+        world
+            .send(Method::POST, &path, &headers, Bytes::from(body.to_owned()))
+            .await
+    };
+    let (csv, ndjson) = (
+        "order_id,action\nA-1,reverse\n",
+        " \n{\"order_id\": \"A-1\", \"action\": \"reverse\"}\n",
+    );
+    for (kind, body) in [
+        (Some("text/csv"), csv),
+        (Some("Text/CSV; charset=utf-8"), csv),
+        (Some("application/x-www-form-urlencoded"), csv),
+        (None, csv),
+        (None, ndjson),
+        (Some("application/x-www-form-urlencoded"), ndjson),
+        (Some("application/json"), ndjson),
+    ] {
+        let would = lines(&send("", kind, body).await.body);
+        assert_eq!(would, [line(1, 200, "would_change")], "{kind:?} {body}");
+    }
+    // What says that it is JSON is read as that.
+    let wrong = lines(&send("", Some("application/json"), "A-1").await.body);
+    assert_eq!(wrong, [line(1, 422, "json_invalid")]);
+
+    world
+        .made("merchants", json!({"id": "mart", "name": "Mart"}))
+        .await;
+    let unnamed = send("", None, csv).await;
+    assert_eq!(unnamed.status, 422);
+    let named = lines(&send("&merchant=shop", None, csv).await.body);
+    assert_eq!(named, [line(1, 200, "would_change")]);
+}

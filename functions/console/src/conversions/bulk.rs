@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use shared::app::{App, unavailable};
 use shared::conversion::{Conversion, OrderKey, Status, digest, is_order_id};
-use shared::http_types::{Fields, Problem, Request, Response};
+use shared::http_types::{Fields, Page, Problem, Request, Response};
 use shared::ids::{MerchantId, ProgramId};
 use shared::lambda::Watch;
 use shared::reversing::{self, Asked};
@@ -38,7 +38,7 @@ pub async fn decide(
         (Some(own), Some(named)) if *own != named => return Err(Problem::not_found()),
         (Some(own), _) => own.clone(),
         (None, Some(named)) => named,
-        (None, None) => return Err(Problem::invalid("parameter_missing", "merchant")),
+        (None, None) => only_merchant(app).await?,
     };
     let subject = Subject {
         merchant: Some(&merchant),
@@ -85,13 +85,32 @@ pub async fn decide(
     Ok(Response::lines(answers))
 }
 
+/// Whose orders are meant where nobody says so: there must be no choice.
+async fn only_merchant(app: &App) -> Result<MerchantId, Problem> {
+    let two = Page {
+        limit: 2,
+        after: None,
+    };
+    let merchants = app.store.records::<Merchant>(None, &two).await;
+    let (merchants, _) = merchants.map_err(unavailable)?;
+    match merchants.as_slice() {
+        [only] => Ok(only.record.id.clone()),
+        _ => Err(Problem::invalid("parameter_missing", "merchant")),
+    }
+}
+
+/// What says that it is CSV is, and so is what neither says that it is JSON nor begins like it.
+fn is_csv(request: &Request) -> bool {
+    let kind = request.header("content-type").unwrap_or_default();
+    let kind = kind.to_ascii_lowercase();
+    let begins_like_json = request.body.trim_ascii_start().starts_with(b"{");
+    kind.contains("csv") || !kind.contains("json") && !begins_like_json
+}
+
 /// The lines of a CSV (its first line names the columns) or of NDJSON; counted from 1, without the
 /// CSV's first.
 fn lines(request: &Request) -> Result<Vec<Result<Fields, Problem>>, Problem> {
-    let is_csv = request
-        .header("content-type")
-        .is_some_and(|kind| kind.starts_with("text/csv"));
-    if !is_csv {
+    if !is_csv(request) {
         let lines = request.body.split(|byte| *byte == b'\n');
         let lines = lines.filter(|line| !line.trim_ascii().is_empty());
         return Ok(lines
