@@ -304,3 +304,26 @@ async fn a_merchants_list_asks_once_whose_a_program_is() {
     let of_programs = calls.iter().filter(|call| call.key_prefix == "program#");
     assert_eq!(of_programs.count(), 1);
 }
+
+#[tokio::test]
+async fn deep_links_lead_to_the_destinations_host_unless_others_are_listed_and_it_is_shown() {
+    let world = World::with_shop("2026-07-01T08:00:00Z").await;
+    let hosts = async || world.get("programs/shoes").await.body["allowed_hosts"].clone();
+    assert_eq!(hosts().await, json!(["shop.example"]));
+    let listed = world.get("programs").await.body["items"][0]["allowed_hosts"].clone();
+    assert_eq!(listed, json!(["shop.example"]));
+
+    let moved = json!({"destination": "https://new.example/"});
+    let moved = world.patch("programs/shoes", 1, moved).await;
+    assert_eq!(
+        (moved.status, &moved.body["allowed_hosts"]),
+        (200, &json!(["new.example"]))
+    );
+
+    // What somebody listed stays.
+    let named = json!({"allowed_hosts": ["a.example", "b.example"]});
+    assert_eq!(world.patch("programs/shoes", 2, named).await.status, 200);
+    let moved = json!({"destination": "https://third.example/"});
+    assert_eq!(world.patch("programs/shoes", 3, moved).await.status, 200);
+    assert_eq!(hosts().await, json!(["a.example", "b.example"]));
+}

@@ -307,9 +307,11 @@ impl Resource for Program {
         Ok(())
     }
 
-    /// An affiliate sees its own terms: not what others earn, nor what the merchant aims at.
+    /// An affiliate sees its own terms: not what others earn, nor what the merchant aims at. Hosts that
+    /// nobody listed are shown and not kept: a `PATCH` of the destination moves them.
     fn shown(&self, _: &App, caller: &Caller) -> Value {
         let mut json = self.to_json();
+        json["allowed_hosts"] = json!(self.allowed_hosts);
         let Some(own) = caller.affiliate() else {
             return json;
         };
