@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use http::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::http_types::parse_json;
 
@@ -55,13 +56,7 @@ fn program(stage: &Stage, text: &str, id: &str) -> bool {
     let link = json!({"slug": format!("l-{id}"), "program": id, "affiliate": "anna"});
     let link = stage.run(stage.world.post("links", link));
     assert_eq!(link.status, 201, "{link:?}");
-    let visit = stage.run(stage.world.visit(&format!("l-{id}"), tests::BROWSER));
-    let click = visit.headers.get("location").and_then(|location| {
-        let location = url::Url::parse(location.to_str().ok()?).ok()?;
-        let keys = stage.world.stack.app.keys();
-        let mut values = location.query_pairs().map(|(_, value)| value.into_owned());
-        values.find(|value| shared::click::Click::verify(value, &keys).is_ok())
-    });
+    let click = visited(stage, &made, &format!("l-{id}"));
     let goals = made["goals"].as_array().expect("a program has goals");
     for (number, goal) in goals.iter().enumerate() {
         for amount in ["0", "19.99", "100", "9999999999"] {
@@ -93,6 +88,26 @@ fn program(stage: &Stage, text: &str, id: &str) -> bool {
         &[200, 422],
     );
     true
+}
+
+/// Visits a program's link: an active one sends its visitors on, another one to its `fallback` if it
+/// has one, and whoever is sent on has an id.
+fn visited(stage: &Stage, program: &Value, slug: &str) -> Option<String> {
+    let visit = stage.run(stage.world.visit(slug, tests::BROWSER));
+    judged(&visit, &[302, 404]);
+    let now = stage.world.stack.clock.now();
+    let at = |name: &str| -> Option<Timestamp> { program[name].as_str()?.parse().ok() };
+    let is_active = program["status"] == "active"
+        && at("starts_at").is_none_or(|from| from <= now)
+        && at("ends_at").is_none_or(|to| now < to);
+    let is_sent_on = is_active || program["fallback"].is_string();
+    assert_eq!(visit.status == 302, is_sent_on, "{program}");
+    let location = visit.headers.get("location")?.to_str().expect("clean");
+    let keys = stage.world.stack.app.keys();
+    let mut texts = (0..location.len()).filter_map(|from| location.get(from..from + 64));
+    let id = texts.find(|text| shared::click::Click::verify(text, &keys).is_ok());
+    let id = id.unwrap_or_else(|| panic!("no id in {location}"));
+    Some(id.to_owned())
 }
 
 fn posted(stage: &Stage, path: &str, body: &Value) {

@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use redirect::Redirect;
 use shared::click::Click;
 use shared::traffic;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::spoilt::Input;
 use crate::stage::{Ask, Stage, judged, request};
@@ -73,6 +73,20 @@ fn check(stage: &Stage, redirect: &Redirect, input: &Input) -> bool {
         .query_pairs()
         .filter(|(name, _)| name == "click_id" || name == "c");
     let ids: Vec<String> = ids.map(|(_, id)| id.into_owned()).collect();
+    let has_deep_link = pairs(query).any(|(name, _)| name == "url");
+    if path == "/r/anna-deep" && !has_deep_link {
+        let id = if ask.method == Method::HEAD {
+            ""
+        } else {
+            &ids[0]
+        };
+        let rest = location
+            .strip_prefix(&anna_deep(query, id))
+            .and_then(|rest| rest.strip_suffix("#top"))
+            .unwrap_or_else(|| panic!("{location} is not where anna-deep leads"));
+        assert!(rest.is_empty() || rest.starts_with('&'), "{location}");
+        passed_on(query, rest, location);
+    }
     if ask.method == Method::HEAD {
         assert!(
             !ids.iter()
@@ -85,26 +99,63 @@ fn check(stage: &Stage, redirect: &Redirect, input: &Input) -> bool {
         .filter(|id| Click::verify(id, &stage.world.stack.app.keys()).is_ok());
     assert_eq!(own.count(), 1, "{location}");
 
-    let has_deep_link = pairs(query).any(|(name, _)| name == "url");
     if path == "/r/anna-shoes" && !has_deep_link {
-        let brought = pairs(query).filter(|(name, _)| {
-            let is_ad = AD_IDS.iter().any(|own| own.eq_ignore_ascii_case(name));
-            is_ad || name.starts_with("utm_")
-        });
-        let brought: Vec<String> = brought.map(|(_, pair)| as_in_a_header(pair)).collect();
         let others = location
             .strip_prefix("https://shop.example/?")
             .and_then(|rest| rest.rsplit_once("click_id="))
             .map(|(before, _)| before.strip_suffix('&').unwrap_or(before).to_owned());
         let kept = others.unwrap_or_else(|| panic!("{location}"));
-        let kept: Vec<&str> = kept.split('&').filter(|pair| !pair.is_empty()).collect();
-        // Ids of other platforms may stand between them.
-        let mut kept = kept.into_iter();
-        for pair in brought {
-            assert!(kept.any(|own| own == pair), "{pair} is not in {location}");
-        }
+        passed_on(query, &kept, location);
     }
     true
+}
+
+/// What ad platforms and campaigns brought is in what follows, in order and as it came; and nothing
+/// is there that the visitor did not bring.
+fn passed_on(query: &str, kept: &str, location: &str) {
+    let brought = pairs(query).filter(|(name, _)| {
+        let is_ad = AD_IDS.iter().any(|own| own.eq_ignore_ascii_case(name));
+        is_ad || name.starts_with("utm_")
+    });
+    let kept: Vec<&str> = kept.split('&').filter(|pair| !pair.is_empty()).collect();
+    // Ids of other platforms may stand between them.
+    let mut rest = kept.iter();
+    for (_, pair) in brought {
+        let pair = as_in_a_header(pair);
+        assert!(rest.any(|own| **own == pair), "{pair} is not in {location}");
+    }
+    let mut all = pairs(query).map(|(_, pair)| as_in_a_header(pair));
+    for pair in kept {
+        assert!(
+            all.any(|own| own == pair),
+            "{pair} of {location} came from nowhere"
+        );
+    }
+}
+
+/// Where `anna-deep` leads, up to what the visit brought along: its macros filled in by hand.
+fn anna_deep(query: &str, id: &str) -> String {
+    let sub = |wanted: &str| {
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        let value = pairs.find(|(name, _)| name == wanted);
+        let value = value.map_or_else(String::new, |(_, value)| value.into_owned());
+        // What is no sub id is dropped, so nothing of one ever has to be spelt out.
+        let is_sub = value.chars().count() <= 64
+            && value
+                .chars()
+                .all(|c| matches!(c, 'A'..='Z' | 'a'..='z' | '0'..='9' | '.' | '_' | '~' | '-'));
+        if is_sub { value } else { String::new() }
+    };
+    // To a browser a single dot is the folder that it stands in, and two are the one above it.
+    let path = match sub("sub1").as_str() {
+        "." => "shoes/".to_owned(),
+        ".." => String::new(),
+        page => format!("shoes/{page}"),
+    };
+    format!(
+        "https://shop.example/{path}?a=anna&s={}&c={id}",
+        sub("sub2")
+    )
 }
 
 /// Each parameter's name, decoded, with the parameter as it came.
