@@ -59,6 +59,76 @@ async fn a_claim_that_is_refused_never_takes_the_orders_place() {
     check(&world, in_time, (200, "created")).await;
 }
 
+/// A program of a merchant's, with a link of anna's: `anna-<program>`.
+async fn another_program(world: &World, merchant: &str, program: &str) {
+    world
+        .made(
+            "programs",
+            json!({
+                "id": program, "merchant": merchant, "name": program, "currency": "EUR",
+                "destination": "https://shop.example/", "status": "active", "override": "a test",
+                "commission": [{"type": "percent", "percent": "10"}],
+            }),
+        )
+        .await;
+    let slug = format!("anna-{program}");
+    let link = json!({"slug": slug, "program": program, "affiliate": "anna"});
+    world.made("links", link).await;
+}
+
+#[tokio::test]
+async fn a_recorded_order_is_recorded_whatever_click_it_brings_now() {
+    let world = World::with_shop(START).await;
+    let soon = json!({"accept_late": "1d"});
+    assert_eq!(world.patch("programs/shoes", 1, soon).await.status, 200);
+    let made_at = "2026-07-01T10:01:00Z";
+    world.turn_to(made_at).await;
+    let other = json!({"id": "other", "name": "Other"});
+    assert_eq!(world.post("merchants", other).await.status, 201);
+    another_program(&world, "shop", "hats").await;
+    another_program(&world, "other", "socks").await;
+    let good = world.click("anna-shoes").await;
+    let mut forged = good.clone();
+    forged.replace_range(40..41, if &good[40..41] == "A" { "B" } else { "A" });
+    let refused = [
+        (forged.clone(), "click_forged"),
+        (world.click("anna-hats").await, "program_mismatch"),
+        // Another merchant's click is not told of, though a program is named.
+        (world.click("anna-socks").await, "click_unknown"),
+    ];
+    let sale = |click: &str, amount: &str| json!({"click_id": click, "program": "shoes", "order_id": "A-1", "amount": amount, "occurred_at": made_at});
+    let bare = json!({"program": "shoes", "order_id": "A-1", "amount": "10"});
+    for (click, code) in &refused {
+        check(&world, sale(click, "10"), (422, code)).await;
+    }
+    // Nor does it help a claim that the order is known, while nobody is credited with it.
+    check(&world, bare, (200, "created")).await;
+    for (click, code) in &refused {
+        check(&world, sale(click, "10"), (422, code)).await;
+    }
+    check(&world, sale(&good, "10"), (200, "created")).await;
+    for (click, _) in &refused {
+        check(&world, sale(click, "10"), (200, "recorded_before")).await;
+        check(&world, sale(click, "11"), (409, "order_conflict")).await;
+    }
+    let without_program = json!({"click_id": forged, "order_id": "A-1", "amount": "10"});
+    check(&world, without_program, (200, "recorded_before")).await;
+    let mut dollars = sale(&good, "10");
+    dollars["currency"] = json!("USD");
+    check(&world, dollars, (409, "order_conflict")).await;
+    let mut test = sale(&forged, "10");
+    test["test"] = json!(true);
+    check(&world, test, (422, "click_forged")).await;
+
+    // A repeated order is never too late.
+    world.turn_to("2026-07-02T10:01:01Z").await;
+    check(&world, sale(&good, "10"), (200, "recorded_before")).await;
+    check(&world, sale(&good, "11"), (409, "order_conflict")).await;
+    let mut new = sale(&good, "10");
+    new["order_id"] = json!("A-2");
+    check(&world, new, (422, "too_late")).await;
+}
+
 #[tokio::test]
 async fn a_request_that_is_wrong_names_the_field() {
     let world = World::with_shop(START).await;

@@ -46,23 +46,23 @@ pub async fn convert(
     let mut claim = Claim::read(fields, now)?;
     let named = match named_click(app, &claim).await? {
         Ok(named) => named,
-        Err(refusal) => {
-            return Err(refuse(app, sender, &claim, None, refusal, Value::Null, now).await);
-        }
+        Err(refusal) => return turn_away(app, sender, &mut claim, None, refusal, now).await,
     };
 
     let program_id = match (&named, &claim.program) {
         (Some(named), Some(program)) if named.link.program != *program => {
             let other = app.store.program_at(&named.link.program, claim.at).await;
-            // Another merchant's affiliate is not told of this one's claims.
-            if other
+            let is_own = other
                 .map_err(unavailable)?
-                .is_some_and(|other| other.record.merchant == sender.merchant.id)
-            {
+                .is_some_and(|other| other.record.merchant == sender.merchant.id);
+            // Another merchant's affiliate is not told of this one's claims.
+            let refusal = if is_own {
                 claim.affiliate = Some(named.link.affiliate.clone());
-            }
-            let refusal = Refusal::ProgramMismatch;
-            return Err(refuse(app, sender, &claim, None, refusal, Value::Null, now).await);
+                Refusal::ProgramMismatch
+            } else {
+                Refusal::ClickUnknown
+            };
+            return turn_away(app, sender, &mut claim, None, refusal, now).await;
         }
         (Some(named), _) => named.link.program.clone(),
         (None, Some(program)) => program.clone(),
@@ -77,22 +77,25 @@ pub async fn convert(
     let Some(program) = program else {
         if named.is_some() {
             // Another merchant's affiliate is not told of this one's claims.
-            return Err(refuse(
-                app,
-                sender,
-                &claim,
-                None,
-                Refusal::ClickUnknown,
-                Value::Null,
-                now,
-            )
-            .await);
+            let refusal = Refusal::ClickUnknown;
+            return turn_away(app, sender, &mut claim, None, refusal, now).await;
         }
         return Err(Problem::invalid("program_unknown", "program"));
     };
     sender.may_convert(&program.record.id)?;
     claim.affiliate = named.as_ref().map(|named| named.link.affiliate.clone());
-    let order = Order::read(app, sender, &mut claim, named.as_ref(), &program, now).await?;
+    let terms: &Program = &program.record;
+    if claim
+        .currency
+        .is_some_and(|currency| currency != terms.currency)
+    {
+        let refusal = Refusal::CurrencyMismatch;
+        return turn_away(app, sender, &mut claim, Some(terms), refusal, now).await;
+    }
+    let order = Order::read(app, sender, &mut claim, named.as_ref(), &program, now)?;
+    if order.is_too_late() {
+        return order.repeated().await;
+    }
     if order.is_test {
         return order.record_test().await;
     }
@@ -139,7 +142,7 @@ struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    async fn read(
+    fn read(
         app: &'a App,
         sender: &'a Sender,
         claim: &'a mut Claim,
@@ -151,18 +154,7 @@ impl<'a> Order<'a> {
         let goal = terms
             .goal(&claim.goal)
             .ok_or_else(|| Problem::invalid("goal_unknown", "goal"))?;
-        if claim
-            .currency
-            .is_some_and(|currency| currency != terms.currency)
-        {
-            let (refusal, why) = (Refusal::CurrencyMismatch, Value::Null);
-            return Err(refuse(app, sender, claim, Some(terms), refusal, why, now).await);
-        }
         let value = value_of(claim, terms.currency)?;
-        let age = now.as_millisecond() - claim.at.as_millisecond();
-        if age > terms.accept_late.milliseconds() {
-            return Err(Problem::invalid("too_late", "occurred_at"));
-        }
         Ok(Self {
             app,
             sender,
@@ -178,6 +170,21 @@ impl<'a> Order<'a> {
 
     fn terms(&self) -> &'a Program {
         &self.program.record
+    }
+
+    fn is_too_late(&self) -> bool {
+        let age = self.now.as_millisecond() - self.claim.at.as_millisecond();
+        age > self.terms().accept_late.milliseconds()
+    }
+
+    /// An order that comes too late to be judged, unless it only comes again.
+    async fn repeated(&self) -> Result<Value, Problem> {
+        let key = order_key(self.sender, self.claim, Some(&self.terms().id));
+        let standing = self.app.store.conversion(&key).await.map_err(unavailable)?;
+        match standing.filter(|_| !self.is_test) {
+            Some(standing) => self.told_again(&standing).await,
+            None => Err(Problem::invalid("too_late", "occurred_at")),
+        }
     }
 
     async fn record_test(&self) -> Result<Value, Problem> {
@@ -360,7 +367,7 @@ impl<'a> Order<'a> {
         let (claim, terms) = (self.claim, self.terms());
         let (amount, items) = (self.value.amount, &self.value.items);
         Conversion {
-            key: order_key(self.sender, claim, Some(terms)),
+            key: order_key(self.sender, claim, Some(&terms.id)),
             payer: self.sender.merchant.payer.clone(),
             program: terms.id.clone(),
             program_version: self.program.version,
@@ -411,33 +418,83 @@ impl<'a> Order<'a> {
                 return self.refuse(Refusal::CapReached, why).await;
             }
         };
-        self.told(&standing, is_new).await
+        told(self.app, &standing, is_new, self.now).await.map(Some)
     }
 
-    /// What stands, once all that waited for it is taken back: whoever recorded it may have stopped in
-    /// between.
-    async fn told(&self, standing: &Conversion, is_new: bool) -> Result<Option<Value>, Problem> {
-        apply_waiting(self.app, standing, self.now).await?;
-        Ok(Some(body(standing, is_new)))
+    /// What stands, if the claim has the same content.
+    async fn told_again(&self, standing: &Conversion) -> Result<Value, Problem> {
+        let again = self.conversion(&Evidence::none(), Status::Unattributed);
+        if standing.fingerprint != again.fingerprint {
+            return Err(Problem::conflict("order_conflict"));
+        }
+        told(self.app, standing, false, self.now).await
     }
 
     /// Refuses the claim, unless its order is recorded: then that is what its sender is told, whatever
     /// the claim brings now. A shop's server that repeats an order for weeks learns that it is done.
     async fn refuse(&self, refusal: Refusal, why: Value) -> Result<Option<Value>, Problem> {
-        let key = order_key(self.sender, self.claim, Some(self.terms()));
-        let standing = self.app.store.conversion(&key).await.map_err(unavailable)?;
-        let recorded = standing.filter(|standing| standing.status != Status::Unattributed);
-        if let Some(recorded) = recorded {
-            let again = self.conversion(&Evidence::none(), Status::Unattributed);
-            if recorded.fingerprint != again.fingerprint {
-                return Err(Problem::conflict("order_conflict"));
-            }
-            return self.told(&recorded, false).await;
-        }
-        let terms = Some(self.terms());
+        let terms = self.terms();
         let (app, sender, claim, now) = (self.app, self.sender, self.claim, self.now);
-        Err(refuse(app, sender, claim, terms, refusal, why, now).await)
+        if let Some(recorded) = recorded(app, sender, claim, Some(&terms.id)).await? {
+            return self.told_again(&recorded).await.map(Some);
+        }
+        Err(refuse(app, sender, claim, Some(terms), refusal, why, now).await)
     }
+}
+
+/// What stands, once all that waited for it is taken back: whoever recorded it may have stopped in
+/// between.
+async fn told(
+    app: &App,
+    standing: &Conversion,
+    is_new: bool,
+    now: Timestamp,
+) -> Result<Value, Problem> {
+    apply_waiting(app, standing, now).await?;
+    Ok(body(standing, is_new))
+}
+
+/// The claim's order, if somebody is credited with it and the sender may tell of it. Where each
+/// program counts its own orders, none can be told without one.
+async fn recorded(
+    app: &App,
+    sender: &Sender,
+    claim: &Claim,
+    program: Option<&ProgramId>,
+) -> Result<Option<Conversion>, Problem> {
+    let key = order_key(sender, claim, program);
+    let is_known = sender.merchant.order_scope == OrderScope::Merchant || key.program.is_some();
+    if claim.is_test || !is_known {
+        return Ok(None);
+    }
+    let standing = app.store.conversion(&key).await.map_err(unavailable)?;
+    Ok(standing.filter(|standing| {
+        standing.status != Status::Unattributed && sender.may_convert(&standing.program).is_ok()
+    }))
+}
+
+/// As [`Order::refuse`], where what is wrong is seen before the claim is judged. What it does not
+/// say of its content is as it was.
+async fn turn_away(
+    app: &App,
+    sender: &Sender,
+    claim: &mut Claim,
+    terms: Option<&Program>,
+    refusal: Refusal,
+    now: Timestamp,
+) -> Result<Value, Problem> {
+    let program = terms.map(|terms| &terms.id).or(claim.program.as_ref());
+    let program = program.cloned();
+    let Some(standing) = recorded(app, sender, claim, program.as_ref()).await? else {
+        return Err(refuse(app, sender, claim, terms, refusal, Value::Null, now).await);
+    };
+    let currency = claim.currency.unwrap_or(standing.currency);
+    let value = value_of(claim, currency)?;
+    let program = program.as_ref().unwrap_or(&standing.program);
+    if fingerprint(program, currency, value.amount, &value.items) != standing.fingerprint {
+        return Err(Problem::conflict("order_conflict"));
+    }
+    told(app, &standing, false, now).await
 }
 
 /// How many affiliates may share an order: a transaction has 100 members. The order and its
@@ -491,11 +548,11 @@ fn body(conversion: &Conversion, is_new: bool) -> Value {
     body
 }
 
-fn order_key(sender: &Sender, claim: &Claim, terms: Option<&Program>) -> OrderKey {
+fn order_key(sender: &Sender, claim: &Claim, program: Option<&ProgramId>) -> OrderKey {
     let by_program = sender.merchant.order_scope == OrderScope::Program;
     OrderKey {
         merchant: sender.merchant.id.clone(),
-        program: terms.filter(|_| by_program).map(|terms| terms.id.clone()),
+        program: program.filter(|_| by_program).cloned(),
         order_id: claim.order_id.clone(),
         goal: claim.goal.clone(),
     }
@@ -522,7 +579,7 @@ async fn refuse(
     let considered = why["candidates"][0]["affiliate"].as_str();
     let considered = considered.and_then(|id| AffiliateId::parse(id).ok());
     let refusing = Refusing {
-        key: order_key(sender, claim, terms),
+        key: order_key(sender, claim, terms.map(|terms| &terms.id)),
         program: terms.map(|terms| &terms.id),
         affiliate: claim.affiliate.as_ref().or(considered.as_ref()),
         fingerprint: digest(&what.to_string()),
