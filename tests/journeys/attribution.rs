@@ -656,6 +656,87 @@ async fn a_view_earns_within_its_window_where_nobody_clicked() {
 }
 
 #[tokio::test]
+async fn what_a_browser_tells_of_brings_no_customer_and_climbs_no_step() {
+    let world = shop(json!({})).await;
+    let steps = json!([{"from": 1, "percent": "10"}, {"from": 2, "percent": "20"}]);
+    let terms = json!({
+        "commission": [{"type": "tiered", "tiers": {"by": "count", "period": "month", "steps": steps}}],
+    });
+    assert_eq!(world.patch("programs/shoes", 2, terms).await.status, 200);
+    let pixel = json!({"label": "pixel", "scope": "convert", "kind": "browser"});
+    let pixel = world.made("merchants/shop/secrets", pixel).await;
+    let click = world.click("anna-shoes").await;
+    let told = |order: &str| json!({"token": pixel["postback_token"], "click_id": click, "customer_id": "c-1", "order_id": order, "amount": "10"});
+    for order in ["P-1", "P-2"] {
+        let waits = world.json("/postback", &told(order)).await;
+        assert_eq!(
+            (brief(&waits), &waits.body["status"]),
+            ("anna 1.00".to_owned(), &json!("pending"))
+        );
+    }
+
+    // The shop's own server knows the customer, and nobody has brought it.
+    let sale = |order: &str| json!({"program": "shoes", "customer_id": "c-1", "order_id": order, "amount": "10"});
+    let later = world.postback(sale("A-1")).await;
+    assert_eq!(brief(&later), "unattributed");
+    let clicked = |order: &str, click: &str| json!({"click_id": click, "customer_id": "c-1", "order_id": order, "amount": "10"});
+    let bob = world.click("bob-shoes").await;
+    assert_eq!(
+        brief(&world.postback(clicked("A-2", &bob)).await),
+        "bob 1.00"
+    );
+    assert_eq!(brief(&world.postback(sale("A-3")).await), "bob 2.00");
+    // Anna's first order that counts is the first that her shop's server tells of.
+    for (order, earned) in [("A-4", "anna 1.00"), ("A-5", "anna 2.00")] {
+        let sale = clicked(order, &click);
+        assert_eq!(brief(&world.postback(sale).await), earned);
+    }
+}
+
+#[tokio::test]
+async fn a_customers_orders_wait_while_the_first_one_waits_for_a_person() {
+    let world = shop(json!({})).await;
+    let framed = [("user-agent", BROWSER), ("sec-fetch-dest", "iframe")];
+    let path = "/r/anna-shoes";
+    let odd = click_id(&world.send(Method::GET, path, &framed, Bytes::new()).await);
+    let first = json!({"click_id": odd, "customer_id": "c-1", "order_id": "A-1", "amount": "10"});
+    let first = world.postback(first).await;
+    assert_eq!(first.body["status"], "pending");
+    let sale = |order: &str| json!({"program": "shoes", "customer_id": "c-1", "order_id": order, "amount": "10"});
+    let waits = world.postback(sale("A-2")).await;
+    assert_eq!(
+        (brief(&waits), &waits.body["status"]),
+        ("anna 1.00".to_owned(), &json!("pending"))
+    );
+    let explain = explained(&world, &waits).await;
+    assert_eq!(explain["review"], json!(["first_order_pending"]));
+    let words = explain["text"].to_string();
+    assert!(
+        words.contains("as the customer's first order waits too."),
+        "{words}"
+    );
+
+    let id = first.body["conversion"].as_str().unwrap();
+    let approve = format!("conversions/{id}/approve");
+    assert_eq!(world.post(&approve, json!({})).await.status, 200);
+    assert_eq!(world.postback(sale("A-3")).await.body["status"], "approved");
+
+    // Where time decides, it decides about both.
+    let terms = json!({"approval": "manual", "approve_after": "48h"});
+    assert_eq!(world.patch("programs/shoes", 2, terms).await.status, 200);
+    let click = world.click("bob-shoes").await;
+    let first = json!({"click_id": click, "customer_id": "c-2", "order_id": "B-1", "amount": "10"});
+    assert_eq!(brief(&world.postback(first).await), "bob 1.00");
+    let mut next = sale("B-2");
+    next["customer_id"] = json!("c-2");
+    let waits = world.postback(next).await;
+    assert_eq!(
+        explained(&world, &waits).await["review"],
+        json!(["manual_approval"])
+    );
+}
+
+#[tokio::test]
 async fn a_program_may_want_no_cookie_and_a_link_may_say_that_consent_was_denied() {
     let world = shop(json!({"model": "linear"})).await;
     for path in ["/r/anna-shoes?consent=denied", "/r/anna-shoes?consent=0"] {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::attribution::{AFFILIATES_MOST, Candidate, Decision, Kind, LeftOut};
-use shared::commission::{Buyer, Customer, Line, NoCommission};
+use shared::commission::{Buyer, Counter, Customer, Line, NoCommission};
 use shared::conversion::{
     BasketLine, Conversion, Credit, Item, OrderKey, Refusal, Status, digest, earned_by_line,
     fingerprint,
@@ -18,7 +18,7 @@ use shared::period::day_of;
 use shared::reckoning::{self, Alone, NotReckoned};
 use shared::reversing::apply_waiting;
 use shared::setup::{Approval, Cap, CapPer, Goal, Link, OrderScope, Program};
-use shared::store::{Besides, Counted, Recorded, Refusing, Versioned};
+use shared::store::{Besides, Counted, FirstCredit, Recorded, Refusing, Versioned};
 use shared::traffic::Class;
 
 use super::claim::{Claim, OrderValue, value_of};
@@ -273,8 +273,8 @@ impl<'a> Order<'a> {
         };
         let besides = Besides {
             caps,
-            first: evidence.first_credit(&decision.shares()),
-            counted: counted(&reckoned, evidence.customer()),
+            first: self.first_credit(&evidence, &decision),
+            counted: self.counted(&reckoned, evidence.customer()),
         };
         self.record(&conversion, &besides).await
     }
@@ -347,11 +347,41 @@ impl<'a> Order<'a> {
             (self.sender.is_browser(), "browser"),
             (credited().any(suspects), "suspect_traffic"),
             (credited().any(is_own), "self_referral"),
+            (
+                decision.decided_by == Some(Kind::Customer) && evidence.first_order_waits(),
+                "first_order_pending",
+            ),
         ]
         .into_iter()
         .filter(|(waits, _)| *waits)
         .map(|(_, reason)| reason)
         .collect()
+    }
+
+    /// A customer belongs to nobody by the word of a browser, which anybody can make one say.
+    fn first_credit(&self, evidence: &Evidence, decision: &Decision) -> Option<FirstCredit> {
+        if self.sender.is_browser() {
+            return None;
+        }
+        evidence.first_credit(&decision.shares())
+    }
+
+    /// What the order adds to counters. What a browser tells of climbs no step, which would raise what
+    /// others earn unasked; towards a rule that ends for its customer it counts, as that only lowers it.
+    fn counted(&self, reckoned: &[Reckoned], customer: Option<&str>) -> Vec<Counted> {
+        let mut counted = Vec::new();
+        for own in reckoned {
+            let advances = own.whole.iter().flat_map(|whole| &whole.advances);
+            let advances = advances.filter(|advance| {
+                !(self.sender.is_browser() && matches!(advance.counter, Counter::Tier { .. }))
+            });
+            counted.extend(advances.map(|advance| Counted {
+                affiliate: own.affiliate.clone(),
+                customer: customer.map(str::to_owned),
+                advance: advance.clone(),
+            }));
+        }
+        counted
     }
 
     /// When an order is approved that waits for nothing but the merchant's time. What looks odd
@@ -506,19 +536,6 @@ fn affiliates_most(terms: &Program) -> usize {
     let of_all = 2 + terms.caps.len() - own_caps;
     let of_each = 4 + terms.commission.counters_most() + own_caps;
     (TRANSACTION_MOST.saturating_sub(of_all) / of_each).clamp(1, AFFILIATES_MOST)
-}
-
-fn counted(reckoned: &[Reckoned], customer: Option<&str>) -> Vec<Counted> {
-    let mut counted = Vec::new();
-    for own in reckoned {
-        let advances = own.whole.iter().flat_map(|whole| &whole.advances);
-        counted.extend(advances.map(|advance| Counted {
-            affiliate: own.affiliate.clone(),
-            customer: customer.map(str::to_owned),
-            advance: advance.clone(),
-        }));
-    }
-    counted
 }
 
 /// Why an order is refused that nobody can be credited with: what spoke against the sender's own

@@ -31,8 +31,19 @@ pub struct Named {
 struct Customer {
     pseudonym: String,
     known: Option<KnownCustomer>,
-    /// The order behind the first credit came to nothing.
-    is_void: bool,
+    /// What became of the order behind the first credit.
+    first: First,
+}
+
+/// What became of the order that a customer was first credited by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    /// It stands, or time alone will approve it.
+    Stands,
+    /// A person has to decide about it.
+    Waits,
+    /// It came to nothing.
+    Void,
 }
 
 /// All that is known about an order's origin.
@@ -200,16 +211,16 @@ impl Evidence {
             .customer(&terms.merchant, &pseudonym, &terms.id)
             .await;
         let known = known.map_err(unavailable)?;
-        let is_void = match &known {
-            Some(known) => is_void(app, known).await?,
-            None => false,
+        let first = match &known {
+            Some(known) => first_order(app, known).await?,
+            None => First::Stands,
         };
         match &known {
             None => self.ignored.push("customer_id"),
             Some(known) => {
                 for (affiliate, weight) in &known.shares {
                     let status = self.affiliate(app, affiliate, claim.at).await?.status;
-                    let out = if is_void {
+                    let out = if first == First::Void {
                         Some(LeftOut::FirstOrderVoid)
                     } else if terms.status == ProgramStatus::Draft {
                         Some(LeftOut::ProgramPaused)
@@ -235,7 +246,7 @@ impl Evidence {
         self.customer = Some(Customer {
             pseudonym,
             known,
-            is_void,
+            first,
         });
         Ok(())
     }
@@ -322,6 +333,12 @@ impl Evidence {
         Some(&customer.pseudonym)
     }
 
+    /// Whether a person has still to decide about the order that the customer was first credited by.
+    pub fn first_order_waits(&self) -> bool {
+        let customer = self.customer.as_ref();
+        customer.is_some_and(|customer| customer.first == First::Waits)
+    }
+
     /// Who bought, as rules that end for a customer ask.
     pub fn buyer(&self) -> Buyer {
         match &self.customer {
@@ -330,7 +347,7 @@ impl Evidence {
                 since: customer
                     .known
                     .as_ref()
-                    .filter(|_| !customer.is_void)
+                    .filter(|_| customer.first != First::Void)
                     .map(|known| known.at),
             },
         }
@@ -341,7 +358,7 @@ impl Evidence {
     pub fn first_credit(&self, shares: &[(AffiliateId, u64)]) -> Option<FirstCredit> {
         let customer = self.customer.as_ref()?;
         let instead_of = match &customer.known {
-            Some(_) if !customer.is_void => return None,
+            Some(_) if customer.first != First::Void => return None,
             Some(known) => Some(known.conversion.clone()),
             None => None,
         };
@@ -423,10 +440,17 @@ fn out_of_window(
     }
 }
 
-async fn is_void(app: &App, known: &KnownCustomer) -> Result<bool, Problem> {
+async fn first_order(app: &App, known: &KnownCustomer) -> Result<First, Problem> {
     let order = OrderKey::of_conversion_id(&known.conversion).ok_or_else(Problem::unavailable)?;
     let first = app.store.conversion(&order).await.map_err(unavailable)?;
-    Ok(first.is_none_or(|first| matches!(first.status, Status::Rejected | Status::Reversed)))
+    Ok(match first {
+        None => First::Void,
+        Some(first) => match first.status {
+            Status::Rejected | Status::Reversed => First::Void,
+            Status::Pending if first.approves_on.is_none() => First::Waits,
+            _ => First::Stands,
+        },
+    })
 }
 
 fn is_same_person(customer: &str, email: &str) -> bool {

@@ -124,6 +124,7 @@ fn in_words(explain: &Value) -> Vec<String> {
             "browser" => "it was posted by a visitor's browser",
             "suspect_traffic" => "the traffic looked unusual",
             "self_referral" => "the customer seems to be the affiliate",
+            "first_order_pending" => "the customer's first order waits too",
             other => other,
         };
         sentences.push(format!("It waits for the merchant, as {reason}."));
