@@ -216,6 +216,7 @@ pub struct Conversion {
     pub amount: Option<Money>,
     pub fingerprint: String,
     pub rounding: Rounding,
+    /// What was decided; see [`Self::stands`].
     pub status: Status,
     pub occurred_at: Timestamp,
     pub recorded_at: Timestamp,
@@ -242,6 +243,24 @@ pub struct Conversion {
 }
 
 impl Conversion {
+    /// Where it stands, as everybody sees it: what waits and was taken back whole is reversed. It
+    /// waits again should its value be raised, so it stays what it is in the table until it is
+    /// decided.
+    #[must_use]
+    pub fn stands(&self) -> Status {
+        if self.status == Status::Pending && self.is_taken_back() {
+            Status::Reversed
+        } else {
+            self.status
+        }
+    }
+
+    /// Whether all of it was taken back.
+    #[must_use]
+    pub fn is_taken_back(&self) -> bool {
+        self.refunded == self.whole()
+    }
+
     /// What may be taken back in all: the amount, or 1 where there is none.
     #[must_use]
     pub fn whole(&self) -> i64 {
@@ -330,7 +349,7 @@ impl Conversion {
             .collect();
         let mut answer = json!({
             "conversion": self.key.conversion_id(),
-            "status": self.status.as_str(),
+            "status": self.stands().as_str(),
             "commissions": commissions,
         });
         if self.status == Status::Test {

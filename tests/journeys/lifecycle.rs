@@ -94,6 +94,94 @@ async fn what_nobody_decides_is_approved_by_the_run_of_its_day_and_by_none_befor
 }
 
 #[tokio::test]
+async fn what_is_taken_back_whole_while_it_waits_is_reversed_and_waits_again_if_it_is_raised() {
+    let world = World::with_shop(START).await;
+    let terms = json!({"approval": "manual", "approve_after": "48h"});
+    assert_eq!(world.patch("programs/shoes", 1, terms).await.status, 200);
+    let click = world.click("anna-shoes").await;
+    let mut ids = Vec::new();
+    for order in ["raised", "approved", "left"] {
+        let sale =
+            json!({"click_id": click, "customer_id": order, "order_id": order, "amount": "10"});
+        let answer = world.postback(sale).await.body;
+        ids.push(answer["conversion"].as_str().unwrap().to_owned());
+        let back = world.reversal(json!({"order_id": order})).await.body;
+        assert_eq!(back["reversed"][0]["amount"], "1.00", "{order}");
+    }
+    let orders_that_are = async |status: &str| {
+        let found = world.get(&format!("conversions?status={status}")).await;
+        let items = found.body["items"].as_array().unwrap().clone();
+        let orders = items.iter().map(|item| item["order_id"].as_str().unwrap());
+        orders.collect::<Vec<_>>().join(" ")
+    };
+    let decide = async |place: usize, decision: &str| {
+        let path = format!("conversions/{}/{decision}", ids[place]);
+        let body = json!({"reason": "a test"});
+        let body = if decision == "approve" {
+            json!({})
+        } else {
+            body
+        };
+        let answer = world.post(&path, body).await;
+        let word = answer.body["status"].as_str().map(str::to_owned);
+        (
+            answer.status,
+            answer.body["code"]
+                .as_str()
+                .map_or(word, |code| Some(code.to_owned()))
+                .unwrap(),
+        )
+    };
+    let amend = async |place: usize, amount: &str| {
+        let path = format!("conversions/{}/amend", ids[place]);
+        let amend = json!({"id": amount, "amount": amount, "reason": "a test"});
+        let amended = world.post(&path, amend).await;
+        assert_eq!(amended.status, 200, "{amended:?}");
+        amended.body["status"].clone()
+    };
+    let reversed = ("reversed".to_owned(), Value::Null);
+    assert_eq!(status(&world, &ids[0]).await, reversed);
+    assert_eq!(orders_that_are("reversed").await, "raised approved left");
+    assert_eq!(orders_that_are("pending").await, "");
+    assert_eq!(decide(0, "reject").await, (409, "not_pending".to_owned()));
+    // Its customer was not brought.
+    let next =
+        json!({"program": "shoes", "customer_id": "raised", "order_id": "next", "amount": "10"});
+    let next = world.postback(next).await.body;
+    assert_eq!(next["status"], "unattributed");
+
+    // Approving it books nothing, and leaves it what it is; but then a raise is earned at once.
+    for _ in 0..2 {
+        assert_eq!(decide(1, "approve").await, (200, "reversed".to_owned()));
+    }
+    assert_eq!(world.balance("anna").await["earned"], "0.00");
+    assert_eq!(amend(1, "30").await, json!("approved"));
+    assert_eq!(world.balance("anna").await["earned"], "2.00");
+
+    // What nobody decided about waits again for what was added, until its time is over.
+    assert_eq!(amend(0, "20").await, json!("pending"));
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        (&balance["pending"], &balance["earned"]),
+        (&json!("1.00"), &json!("2.00"))
+    );
+    assert_eq!(orders_that_are("pending").await, "raised");
+    let pending = ("pending".to_owned(), json!("2026-07-03"));
+    assert_eq!(status(&world, &ids[0]).await, pending);
+    world.turn_to("2026-07-10T01:00:00Z").await;
+    assert_eq!(orders_that_are("approved").await, "raised approved");
+    assert_eq!(orders_that_are("reversed").await, "left");
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        (&balance["pending"], &balance["earned"]),
+        (&json!("0.00"), &json!("3.00"))
+    );
+    assert_eq!(amend(2, "11").await, json!("approved"));
+    assert_eq!(world.balance("anna").await["earned"], "3.10");
+    assert_eq!(world.get("reports/reconciliation").await.status, 200);
+}
+
+#[tokio::test]
 async fn time_for_a_decision_is_given_where_a_decision_is_asked_for() {
     let world = World::with_shop(START).await;
     let patch = world.patch("programs/shoes", 1, json!({"approve_after": "2d"}));

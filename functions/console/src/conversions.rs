@@ -197,20 +197,22 @@ fn shown(conversion: &Conversion, caller: &Caller) -> Value {
         ),
         Some(own) => (Value::Null, clicks[own.as_str()].clone()),
     };
+    let status = conversion.stands();
+    let approves_on = conversion.approves_on.filter(|_| status == Status::Pending);
     json!({
         "id": conversion.key.conversion_id(),
         "merchant": conversion.key.merchant.as_str(),
         "program": conversion.program.as_str(),
         "order_id": conversion.key.order_id,
         "goal": conversion.key.goal,
-        "status": conversion.status.as_str(),
+        "status": status.as_str(),
         "amount": conversion.amount.map(|amount| amount.to_string()),
         "currency": conversion.currency.code(),
         "reversed": conversion.reversed().map(|amount| amount.to_string()),
         "remaining": conversion.remaining().map(|amount| amount.to_string()),
         "occurred_at": conversion.occurred_at.to_string(),
         "recorded_at": conversion.recorded_at.to_string(),
-        "approves_on": conversion.approves_on.map(|day| day.to_string()),
+        "approves_on": approves_on.map(|day| day.to_string()),
         "commissions": commissions,
         "click": click,
         "meta": meta,
@@ -245,8 +247,12 @@ async fn decide(
     Ok(Response::json(StatusCode::OK, &shown(&moved, caller)))
 }
 
-/// Whether a conversion has taken that step already; an error where it cannot.
+/// Whether a conversion has taken that step already; an error where it cannot. What waits and was
+/// taken back whole can only be approved, as far as there is anything to approve.
 fn is_done(seen: &Conversion, from: Status, to: Status) -> Result<bool, Problem> {
+    if to == Status::Rejected && seen.stands() == Status::Reversed {
+        return Err(Problem::conflict("not_pending"));
+    }
     if seen.status == to || (to == Status::Approved && seen.status == Status::Reversed) {
         Ok(true)
     } else if seen.status == from {

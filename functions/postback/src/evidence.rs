@@ -445,7 +445,7 @@ async fn first_order(app: &App, known: &KnownCustomer) -> Result<First, Problem>
     let first = app.store.conversion(&order).await.map_err(unavailable)?;
     Ok(match first {
         None => First::Void,
-        Some(first) => match first.status {
+        Some(first) => match first.stands() {
             Status::Rejected | Status::Reversed => First::Void,
             Status::Pending if first.approves_on.is_none() => First::Waits,
             _ => First::Stands,

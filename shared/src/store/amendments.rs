@@ -89,7 +89,7 @@ impl Store {
         }
         let is_booked = matches!(seen.status, Status::Approved | Status::Reversed);
         if is_booked {
-            next.status = if next.refunded == next.whole() {
+            next.status = if next.is_taken_back() {
                 Status::Reversed
             } else {
                 Status::Approved

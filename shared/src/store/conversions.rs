@@ -240,7 +240,8 @@ impl Store {
     }
 
     /// Approves or rejects what waits: `next` takes the place of the conversion of `seen.ver`,
-    /// and an approved one is booked with what is left of it.
+    /// and an approved one is booked with what is left of it. Of one that was taken back whole
+    /// nothing is: it is reversed.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -252,12 +253,16 @@ impl Store {
         audit: &Audit,
     ) -> Result<Moved, StoreError> {
         let mut next = seen.clone();
-        next.status = status;
+        next.status = if status == Status::Approved && seen.is_taken_back() {
+            Status::Reversed
+        } else {
+            status
+        };
         // Whoever decided once is waited for: an order that is opened again waits for a person.
         next.approves_on = None;
         next.ver = seen.ver + 1;
         self.note_waiting(&next).await?;
-        let legs = if status == Status::Approved {
+        let legs = if next.status == Status::Approved {
             legs(
                 seen,
                 Kind::Earned,

@@ -100,8 +100,7 @@ impl Store {
                         line.taken = seen.taken;
                     }
                     next.give_back();
-                    let is_whole = next.refunded == next.whole();
-                    if is_whole && next.status == Status::Approved {
+                    if next.is_taken_back() && next.status == Status::Approved {
                         next.status = Status::Reversed;
                     }
                 }

@@ -152,8 +152,7 @@ impl Store {
         let mut next = seen.clone();
         next.refunded += reversal.amount;
         next.ver += 1;
-        let is_whole = next.refunded == next.whole();
-        if is_whole && seen.status == Status::Approved {
+        if next.is_taken_back() && seen.status == Status::Approved {
             next.status = Status::Reversed;
         }
         next.basket.clone_from(&reversal.basket);

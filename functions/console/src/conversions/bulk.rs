@@ -232,7 +232,7 @@ impl Bulk<'_> {
         json!({
             "result": result,
             "conversion": conversion.key.conversion_id(),
-            "status": conversion.status.as_str(),
+            "status": conversion.stands().as_str(),
         })
     }
 

@@ -140,7 +140,9 @@ impl Wanted {
             let credits = conversion.credits.iter();
             self.is_of(merchant.as_str(), program.as_str(), order_id)
                 && self.names(credits.map(|credit| credit.affiliate.as_str()))
-                && self.status.is_none_or(|status| status == conversion.status)
+                && self
+                    .status
+                    .is_none_or(|status| status == conversion.stands())
         };
         let mut found = Found::new(self);
         while let Some(page) = found.next_page() {
