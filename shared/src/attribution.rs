@@ -53,6 +53,7 @@ words!(
         SelfReferral = "self_referral",
         /// The affiliate was not active when the order was made.
         Suspended = "suspended",
+        /// The affiliate had no place in the program any more, or none yet, when the order was made.
         NotEnrolled = "not_enrolled",
         /// A coupon before or after its dates.
         NotValidThen = "not_valid_then",

@@ -340,3 +340,54 @@ async fn an_enrolment_says_which_terms_were_agreed_to() {
     let foreign = bob.patch("enrolments/shoes.anna", 1, json!({"terms_version": 3}));
     assert_eq!(foreign.await.status, 404);
 }
+
+#[tokio::test]
+async fn whoever_is_out_of_a_program_brings_it_nobody_any_more() {
+    let world = World::with_shop(START).await;
+    let sale = |order: &str| json!({"program": "shoes", "customer_id": "c-1", "order_id": order, "amount": "10"});
+    let clicked = |order: &str, click: &str| {
+        let mut sale = sale(order);
+        sale["click_id"] = json!(click);
+        sale
+    };
+    let earlier = world.click("anna-shoes").await;
+    let first = world.postback(clicked("A-1", &earlier)).await.body;
+    assert_eq!(first["status"], "approved");
+    let path = "enrolments/shoes.anna";
+    for (version, out) in [(1, "ended"), (3, "declined")] {
+        let changed = world.patch(path, version, json!({"status": out})).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        // Without a page for such visitors there is none.
+        let visit = world.visit("anna-shoes", BROWSER).await;
+        assert_eq!(visit.status, 404, "{out}");
+        let order = format!("{out} by a customer");
+        let nobody = world.postback(sale(&order)).await.body;
+        assert_eq!(nobody["status"], "unattributed", "{out}");
+        let id = nobody["conversion"].as_str().unwrap();
+        let shown = world.get(&format!("conversions/{id}")).await.body;
+        let reason = &shown["explain"]["candidates"][0]["reason"];
+        assert_eq!(reason, "not_enrolled", "{out}");
+        // What was clicked before counts.
+        let order = format!("{out} by a click");
+        let before = world.postback(clicked(&order, &earlier)).await.body;
+        assert_eq!(before["status"], "approved", "{out}");
+
+        let back = world.patch(path, version + 1, json!({"status": "active"}));
+        assert_eq!(back.await.status, 200);
+        let order = format!("after {out}");
+        let again = world.postback(sale(&order)).await.body;
+        assert_eq!(again["status"], "approved", "{out}");
+    }
+    let fallback = json!({"fallback": "https://shop.example/closed"});
+    assert_eq!(world.patch("programs/shoes", 1, fallback).await.status, 200);
+    let ended = world.patch(path, 5, json!({"status": "ended"})).await;
+    assert_eq!(ended.status, 200);
+    let visit = world.visit("anna-shoes", BROWSER).await;
+    let location = visit.headers["location"].to_str().unwrap();
+    assert!(
+        location.starts_with("https://shop.example/closed"),
+        "{location}"
+    );
+    let worthless = world.postback(clicked("A-2", &click_id(&visit))).await;
+    assert_eq!(worthless.body["code"], "program_paused");
+}

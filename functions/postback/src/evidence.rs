@@ -220,12 +220,17 @@ impl Evidence {
             Some(known) => {
                 for (affiliate, weight) in &known.shares {
                     let status = self.affiliate(app, affiliate, claim.at).await?.status;
+                    let enrolment = Enrolment::key(&terms.id, affiliate);
+                    let enrolment = at::<Enrolment>(app, &enrolment, claim.at).await?;
+                    let is_out = enrolment.is_some_and(|enrolment| enrolment.record.is_over());
                     let out = if first == First::Void {
                         Some(LeftOut::FirstOrderVoid)
                     } else if terms.status == ProgramStatus::Draft {
                         Some(LeftOut::ProgramPaused)
                     } else if status != AffiliateStatus::Active {
                         Some(LeftOut::Suspended)
+                    } else if is_out {
+                        Some(LeftOut::NotEnrolled)
                     } else {
                         None
                     };

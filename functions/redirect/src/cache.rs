@@ -1,4 +1,4 @@
-//! Links with their programs and affiliates: fresh for a while, stale for as long as it takes.
+//! Links with their programs, affiliates and enrolments: fresh for a while, stale for as long as it takes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shared::app::App;
 use shared::click::LinkId;
-use shared::setup::{Affiliate, Link, Program, Slug};
+use shared::setup::{Affiliate, Enrolment, Link, Program, Slug};
 use shared::store::StoreError;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -49,6 +49,8 @@ pub struct Known {
     pub link: Link,
     pub program: Program,
     pub affiliate: Affiliate,
+    /// The affiliate's place in the program.
+    pub enrolment: Option<Enrolment>,
 }
 
 /// Cheap to clone; clones share what they know.
@@ -158,15 +160,18 @@ async fn read(app: &App, slug: &Slug) -> Result<Option<Known>, StoreError> {
         return Ok(None);
     };
     let link = link.record;
-    let (program, affiliate) = futures_util::try_join!(
+    let enrolment = Enrolment::key(&link.program, &link.affiliate);
+    let (program, affiliate, enrolment) = futures_util::try_join!(
         app.store.record::<Program>(link.program.as_str()),
         app.store.record::<Affiliate>(link.affiliate.as_str()),
+        app.store.record::<Enrolment>(&enrolment),
     )?;
     Ok(match (program, affiliate) {
         (Some(program), Some(affiliate)) => Some(Known {
             link,
             program: program.record,
             affiliate: affiliate.record,
+            enrolment: enrolment.map(|enrolment| enrolment.record),
         }),
         _ => None,
     })

@@ -12,7 +12,7 @@ use shared::app::{App, random};
 use shared::click::{Click, Clicking, LinkId, Visitor};
 use shared::http_types::{Problem, Request, Response};
 use shared::setup::{
-    AffiliateStatus, Destination, Link, Program, ProgramStatus, Slug, VisitorCookie,
+    AffiliateStatus, Destination, Enrolment, Link, Program, ProgramStatus, Slug, VisitorCookie,
 };
 use shared::store::{ClickRecord, StoreError};
 use shared::traffic::{self, Class};
@@ -225,6 +225,7 @@ fn destination_for<'a>(known: &'a Known, request: &Request) -> &'a Destination {
 
 fn is_active(known: &Known, parameters: &Parameters<'_>, now: Timestamp) -> bool {
     known.affiliate.status == AffiliateStatus::Active
+        && !known.enrolment.as_ref().is_some_and(Enrolment::is_over)
         && known.link.dates.hold(now)
         && match known.program.status {
             ProgramStatus::Active => known.program.is_active_at(now),

@@ -52,6 +52,15 @@ impl Enrolment {
             .map_or_else(|| self.id(), ToString::to_string)
     }
 
+    /// Whether the affiliate was turned down, or is no longer in the program.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(
+            self.status,
+            EnrolmentStatus::Declined | EnrolmentStatus::Ended
+        )
+    }
+
     /// An enrolment on the program's own terms, as of one of its versions.
     #[must_use]
     pub fn plain(program: ProgramId, affiliate: AffiliateId, terms_version: u64) -> Self {
