@@ -61,7 +61,7 @@ words!(
         FirstOrderVoid = "first_order_void",
         /// A view where there are clicks, or an earlier view.
         BehindClicks = "behind_clicks",
-        /// More affiliates than can share an order came later.
+        /// More affiliates than can share an order came later, or stand after it among a customer's.
         TooManyAffiliates = "too_many_affiliates",
     }
 );
@@ -195,10 +195,18 @@ impl Decision {
             Kind::ClickId | Kind::Journey => self.places(Candidate::is_touch),
             Kind::Coupon | Kind::Customer => self.places(|candidate| candidate.kind == kind),
         };
-        let is_shared = !matches!(terms.model, Model::LastClick | Model::FirstClick);
-        let places = match kind {
-            Kind::ClickId | Kind::Journey if is_shared => self.latest_affiliates(places, most),
-            _ => places,
+        // A customer's shares were frozen when there may have been more room.
+        let is_shared = match kind {
+            Kind::ClickId | Kind::Journey => {
+                !matches!(terms.model, Model::LastClick | Model::FirstClick)
+            }
+            Kind::Coupon => false,
+            Kind::Customer => true,
+        };
+        let places = if is_shared {
+            self.latest_affiliates(places, most)
+        } else {
+            places
         };
         if places.is_empty() {
             return false;
@@ -235,7 +243,7 @@ impl Decision {
         })
     }
 
-    /// Those touches, from the last one back, whose affiliates one transaction has room for.
+    /// Those candidates, from the last one back, whose affiliates one transaction has room for.
     fn latest_affiliates(&mut self, places: Vec<usize>, most: usize) -> Vec<usize> {
         let mut affiliates: BTreeSet<AffiliateId> = BTreeSet::new();
         let mut kept: Vec<usize> = Vec::with_capacity(places.len());

@@ -290,6 +290,19 @@ fn the_latest_twenty_affiliates_share_an_order() {
 }
 
 #[test]
+fn a_known_customer_is_shared_by_as_many_as_there_is_room_for() {
+    let terms = terms(json!({})).unwrap();
+    let given = "customer ann 30, customer bob 30, customer cyd 30";
+    let decision = Decision::among(&terms, candidates(given), 2);
+    assert_eq!(decision.decided_by, Some(Kind::Customer));
+    let shares = decision.shares();
+    let shares: Vec<&str> = shares.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(shares, ["bob", "cyd"]);
+    let left_out = decision.candidates[0].out;
+    assert_eq!(left_out, Some(LeftOut::TooManyAffiliates));
+}
+
+#[test]
 fn whoever_shares_with_nobody_is_not_left_out_for_room() {
     let given: Vec<String> = (0..25)
         .map(|number| format!("journey a{number:02} {}", 100 - number))

@@ -165,6 +165,9 @@ fn candidate_in_words(candidate: &Value, explain: &Value) -> String {
         "not_valid_then" => "the coupon was not valid then".to_owned(),
         "first_order_void" => "the customer's first order came to nothing".to_owned(),
         "behind_clicks" => "a click or a later view comes before it".to_owned(),
+        "too_many_affiliates" if candidate["kind"] == "customer" => {
+            "more affiliates share the customer than can share an order".to_owned()
+        }
         "too_many_affiliates" => "more affiliates than can share an order came later".to_owned(),
         other => other.to_owned(),
     };
