@@ -101,14 +101,17 @@ pub fn prove(options: &Options) -> Result<(), String> {
 
     println!("{kills}");
     println!("{line}");
-    let (orders, clicks) = (sender::orders(&senders), sender::clicks(&senders));
-    println!("{clicks} clicks, {} orders", orders.len());
+    let (orders, visits) = (sender::orders(&senders), sender::visits(&senders));
+    println!("{} clicks, {} orders", visits.len(), orders.len());
     println!("{}", bookkeeper.told());
     books::check(&client, &orders, &line)?;
     bookkeeper.check(&client)?;
     let (errors, last) = stack.errors();
     println!("{errors} errors in the log {last}");
     println!("{}", stack.reconcile()?);
+    let (keys, recorded) = (stack.keys()?, stack.recorded_clicks()?);
+    let told = books::check_visits(&visits, &keys, &recorded, stack.lost_clicks());
+    println!("{}", told?);
     println!(
         "nothing acknowledged is lost, nothing is doubled; {} s",
         began.elapsed().as_secs()

@@ -3,6 +3,7 @@
 mod client;
 mod kills;
 mod overload;
+mod records;
 mod silence;
 mod stack;
 mod times;

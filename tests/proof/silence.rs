@@ -1,13 +1,11 @@
 //! A silent table: the functions' own binaries, whose connections are accepted and never answered.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use clap::Args;
 use futures_util::future::join_all;
 use indicatif::ProgressBar;
@@ -18,6 +16,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::records;
 use crate::stack::{self, START};
 use crate::times::Times;
 
@@ -288,26 +287,7 @@ fn told(visits: &[Visited]) -> String {
 
 /// How many clicks the table holds, and how many the log counts as lost.
 async fn tally(world: &World, log: &Path) -> Result<(usize, usize), String> {
-    let client = world.stack.table.client("proof");
-    let (mut recorded, mut start) = (0, None);
-    loop {
-        let page = client
-            .scan()
-            .table_name(clickledger::tables::names().core)
-            .set_exclusive_start_key(start)
-            .send()
-            .await
-            .map_err(|error| error.to_string())?;
-        let is_click = |item: &&HashMap<String, AttributeValue>| {
-            let key = item.get("pk").and_then(|key| key.as_s().ok());
-            key.is_some_and(|key| key.starts_with("J#"))
-        };
-        recorded += page.items().iter().filter(is_click).count();
-        start = page.last_evaluated_key;
-        if start.is_none() {
-            break;
-        }
-    }
+    let recorded = records::clicks(&world.stack.table).await?.len();
     let log = std::fs::read_to_string(log).map_err(|error| error.to_string())?;
-    Ok((recorded, log.matches(r#""lost_clicks":1"#).count()))
+    Ok((recorded, records::lost(&log)))
 }

@@ -1,14 +1,17 @@
 //! The one-machine stack as a process of its own: started, killed, ended, looked at.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use clickledger::embedded::Embedded;
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::records;
 
 pub const ADMIN: &str = "proof-admin-key-0123456789-abcdefghij";
 /// The clock of every stack begins there.
@@ -139,6 +142,23 @@ impl Stack {
         } else {
             Err(format!("reconcile ended with {}: {told}", output.status))
         }
+    }
+
+    /// The keys that it signs with, as it keeps them.
+    pub fn keys(&self) -> Result<String, String> {
+        std::fs::read_to_string(self.data().join("keys.json")).map_err(|error| error.to_string())
+    }
+
+    /// What tells each recorded click from the others; once it is killed.
+    pub fn recorded_clicks(&self) -> Result<BTreeSet<String>, String> {
+        let table = Embedded::in_folder(&self.data()).map_err(|error| error.to_string())?;
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+        runtime.block_on(records::clicks(&table))
+    }
+
+    /// How many clicks the log counts as lost.
+    pub fn lost_clicks(&self) -> usize {
+        records::lost(&std::fs::read_to_string(self.log()).unwrap_or_default())
     }
 
     fn log(&self) -> PathBuf {

@@ -1,12 +1,14 @@
-//! The clerk who turns the clock, asks for runs and closes months; and what the books say at the end.
+//! The clerk who turns the clock, asks for runs and closes months; and what the tables say at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::Method;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use shared::click::Click;
+use shared::keys::KeyRing;
 use shared::period::{Month, day_of, days_after, start_of};
 use shared::report::sha256;
 
@@ -225,4 +227,31 @@ fn all(client: &Client, path: &str) -> Result<Vec<Value>, String> {
             None => return Ok(items),
         }
     }
+}
+
+/// Whoever was sent on has a record, or is counted in the log as lost: an id earns without its
+/// record, so no order tells.
+pub fn check_visits(
+    visits: &[String],
+    keys: &str,
+    recorded: &BTreeSet<String>,
+    lost: usize,
+) -> Result<String, String> {
+    let keys = KeyRing::parse(keys).map_err(|error| error.to_string())?;
+    let mut missing = 0;
+    for id in visits {
+        let click = Click::verify(id, &keys).map_err(|error| format!("`{id}` is {error}"))?;
+        missing += usize::from(!recorded.contains(&click.random()));
+    }
+    if lost < missing {
+        return Err(format!(
+            "of {} visitors who were sent on {missing} have no record, and the log counts {lost} as lost",
+            visits.len()
+        ));
+    }
+    let kept = visits.len() - missing;
+    Ok(format!(
+        "{kept} of {} visitors have a record, the log counts {lost} as lost",
+        visits.len()
+    ))
 }

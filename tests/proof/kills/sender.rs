@@ -43,7 +43,8 @@ pub struct Sender {
     line: Arc<Line>,
     token: String,
     rng: Rng,
-    clicks: usize,
+    /// The id of everyone who was sent on.
+    visits: Vec<String>,
     /// Without an order until the end.
     kept: Vec<Click>,
     orders: BTreeMap<String, Order>,
@@ -56,8 +57,10 @@ pub fn orders(senders: &[Sender]) -> BTreeMap<String, Order> {
     all.collect()
 }
 
-pub fn clicks(senders: &[Sender]) -> usize {
-    senders.iter().map(|sender| sender.clicks).sum()
+/// The ids of all visitors who were sent on.
+pub fn visits(senders: &[Sender]) -> Vec<String> {
+    let all = senders.iter().flat_map(|sender| sender.visits.clone());
+    all.collect()
 }
 
 impl Sender {
@@ -67,7 +70,7 @@ impl Sender {
             line,
             token,
             rng,
-            clicks: 0,
+            visits: Vec::new(),
             kept: Vec::new(),
             orders: BTreeMap::new(),
             reversals: 0,
@@ -111,7 +114,7 @@ impl Sender {
             self.wrong("a visitor was not sent on", &told);
             return None;
         };
-        self.clicks += 1;
+        self.visits.push(id.clone());
         Some(Click {
             id,
             program,
