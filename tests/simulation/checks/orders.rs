@@ -143,7 +143,10 @@ impl Order<'_> {
     /// What stands in the way of a click; none if it earns.
     fn objection(&self, click: &Click, at: i64) -> Option<&'static str> {
         let age = at - click.at;
-        if PROGRAMS[click.program].id != self.program.id {
+        let clicked = PROGRAMS[click.program];
+        if clicked.merchant != self.program.merchant {
+            Some("click_unknown")
+        } else if clicked.id != self.program.id {
             Some("program_mismatch")
         } else if !click.is_human {
             Some("invalid_traffic")
@@ -168,8 +171,10 @@ impl Order<'_> {
         match objection {
             Some(objection) => {
                 let is_refused = answer.status == 422 && code == Some(objection);
-                // Of an order that is recorded a sender is told so, whatever click it names.
-                is_refused || objection != "program_mismatch" && is_taken
+                // Of an order that is recorded a sender is told so, whatever click it names; but by one of
+                // another program none is.
+                let is_elsewhere = matches!(objection, "program_mismatch" | "click_unknown");
+                is_refused || is_taken && !(is_elsewhere && answer.body["result"] == "created")
             }
             None => is_taken,
         }
@@ -332,6 +337,8 @@ impl Order<'_> {
             "approved" => decided("approve") || program.approves_after_a_day && !decided("reject"),
             "rejected" => decided("reject") && !decided("approve"),
             "reversed" => decided("approve") || self.remaining == 0,
+            // A person has to look first at the order that brought its customer.
+            "pending" if self.waits_with_its_customers_first() => !decided("approve"),
             "pending" if decided("reject") => decided("reopen") && !decided("approve"),
             "pending" => !program.approves_after_a_day && !decided("approve"),
             _ => false,
@@ -339,6 +346,12 @@ impl Order<'_> {
         if !is_right {
             self.wrong(format!("{status} after all decisions"));
         }
+    }
+
+    fn waits_with_its_customers_first(&self) -> bool {
+        let review = self.found["explain"]["review"].as_array();
+        self.program.knows_customers
+            && review.is_some_and(|reasons| reasons.contains(&json!("first_order_pending")))
     }
 
     /// Adds to what is due what this order earned, less what it gave back.
