@@ -18,13 +18,21 @@ use crate::world::{Function, function_of, minor};
 /// Whose money, of whom, in what.
 type Pocket = (String, String, String);
 
+/// When a commission becomes payable, in days since 1970.
+struct Payable {
+    /// One of these by its terms: nobody saw on which side of midnight it was credited.
+    by_terms: BTreeSet<i64>,
+    /// As it is shown, which is the day it was booked on if that is later.
+    shown: i64,
+}
+
 /// What has to stand in the books.
 #[derive(Default)]
 struct Due {
     /// What a pocket must have come to: earned less taken back, and adjusted.
     sums: BTreeMap<Pocket, (i64, i64)>,
-    /// By conversion and affiliate: the day it becomes payable, since 1970.
-    payable: BTreeMap<(String, String), i64>,
+    /// By conversion and affiliate: when it becomes payable.
+    payable: BTreeMap<(String, String), Payable>,
     /// By adjustment: the same.
     adjusted: BTreeMap<String, i64>,
 }

@@ -48,7 +48,7 @@ pub enum Plant {
     WaitingNotKept,
     StepUncounted,
     BudgetUnguarded,
-    RoomFromNowhere,
+    RoomTwice,
     DueNotNoted,
     ClickCapUnguarded,
     VisitorStillNamed,
@@ -172,8 +172,8 @@ impl Plant {
             "a budget's lane takes more than it has",
         ),
         (
-            Self::RoomFromNowhere,
-            "a budget's lane gets what no other gives",
+            Self::RoomTwice,
+            "a budget's lanes are given room for what was taken of it already",
         ),
         (
             Self::DueNotNoted,
@@ -321,13 +321,20 @@ impl Between {
                 list.retain(|member| !pk(inner(member)).starts_with("DUE#"));
                 return None;
             }
-            // The lane that gets is the last one.
-            Plant::RoomFromNowhere
+            Plant::RoomTwice
                 if list
                     .iter()
                     .all(|member| pk(inner(member)).starts_with("Q#")) =>
             {
-                list.drain(..list.len() - 1);
+                for member in list {
+                    let item = &mut inner_mut(member)["Item"];
+                    let number = |name: &str| -> i64 {
+                        let text = item[name]["N"].as_str().unwrap_or_default();
+                        text.parse().unwrap_or(0)
+                    };
+                    let room = number("room") + number("used");
+                    item["room"] = json!({"N": room.to_string()});
+                }
                 return None;
             }
             Plant::NoWakeUp => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{Accepted, Due, amended, day_number, get, told_of_amendments};
+use super::{Accepted, Due, Payable, amended, day_number, get, told_of_amendments};
 use crate::cast::{Model, PROGRAMS, Program, basket};
 use crate::history::{DAY, Part};
 use crate::model;
@@ -420,21 +420,21 @@ impl Order<'_> {
             return;
         };
         let held_until = sold.at / DAY + self.program.hold_days;
-        let payable_on = day_number(credit["payable_on"].as_str().unwrap_or_default());
+        let shown = day_number(credit["payable_on"].as_str().unwrap_or_default());
         let seen = self.people.seen.borrow();
-        let mut dealings = seen.dealings.get(&self.number).into_iter().flatten();
-        let is_right = dealings.any(|(from, to)| {
-            let mut days = (from - SKEW) / DAY..=(to + SKEW) / DAY;
-            days.any(|day| payable_on == held_until.max(day))
-        });
-        if !is_right {
+        let dealings = seen.dealings.get(&self.number).into_iter().flatten();
+        let days = dealings.flat_map(|(from, to)| (from - SKEW) / DAY..=(to + SKEW) / DAY);
+        let by_terms: BTreeSet<i64> = days.map(|day| held_until.max(day)).collect();
+        let status = self.found["status"].as_str().unwrap_or_default();
+        let is_booked = matches!(status, "approved" | "reversed");
+        if !(by_terms.contains(&shown) || is_booked) {
             self.wrong(format!(
-                "held until day {held_until}, and payable on day {payable_on}"
+                "held until day {held_until}, and payable on day {shown}"
             ));
         }
         let text = |of: &Value| of.as_str().unwrap_or_default().to_owned();
         let key = (text(&self.found["id"]), text(&credit["affiliate"]));
-        due.payable.insert(key, payable_on);
+        due.payable.insert(key, Payable { by_terms, shown });
     }
 
     /// What each affiliate gets, by the clicks that the explanation says were credited: each of them

@@ -201,12 +201,15 @@ fn misplaced(line: &Value, affiliate: &str, due: &Due) -> Option<&'static str> {
         return Some("booked on a later day than it was payable and recorded");
     }
     let conversion = (text("conversion").to_owned(), affiliate.to_owned());
-    let expected = match text("kind") {
-        "earned" => due.payable.get(&conversion),
-        "adjustment" => due.adjusted.get(text("adjustment")),
-        _ => return None,
+    let is_right = match text("kind") {
+        "earned" => due.payable.get(&conversion).is_some_and(|payable| {
+            let is_shown = payable.by_terms.contains(&payable.shown) || payable.shown <= day;
+            payable.by_terms.contains(&payable_on) && is_shown
+        }),
+        "adjustment" => due.adjusted.get(text("adjustment")) == Some(&payable_on),
+        _ => true,
     };
-    (expected != Some(&payable_on)).then_some("payable on another day")
+    (!is_right).then_some("payable on another day")
 }
 
 fn balance_holds(
