@@ -139,8 +139,13 @@ async fn what_is_taken_back_whole_while_it_waits_is_reversed_and_waits_again_if_
         assert_eq!(amended.status, 200, "{amended:?}");
         amended.body["status"].clone()
     };
+    let stands = async |place: usize| {
+        let found = world.get(&format!("conversions/{}", ids[place])).await;
+        found.body["commissions"][0]["status"].clone()
+    };
     let reversed = ("reversed".to_owned(), Value::Null);
     assert_eq!(status(&world, &ids[0]).await, reversed);
+    assert_eq!(stands(0).await, "reversed");
     assert_eq!(orders_that_are("reversed").await, "raised approved left");
     assert_eq!(orders_that_are("pending").await, "");
     assert_eq!(decide(0, "reject").await, (409, "not_pending".to_owned()));
@@ -157,6 +162,7 @@ async fn what_is_taken_back_whole_while_it_waits_is_reversed_and_waits_again_if_
     assert_eq!(world.balance("anna").await["earned"], "0.00");
     assert_eq!(amend(1, "30").await, json!("approved"));
     assert_eq!(world.balance("anna").await["earned"], "2.00");
+    assert_eq!(stands(1).await, "on_hold");
 
     // What nobody decided about waits again for what was added, until its time is over.
     assert_eq!(amend(0, "20").await, json!("pending"));

@@ -1,6 +1,7 @@
 //! Amendments: an order's new value, and the difference that it makes to what was earned.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 use super::booking::{AMENDMENT, Booked};
 use super::conversion_rows::partition;
@@ -100,7 +101,16 @@ impl Store {
         } else {
             Vec::new()
         };
-        let guards = |days: &[jiff::civil::Date]| {
+        // What was approved while nothing of it was left has no line until now.
+        let with_days = |days: &[Date]| {
+            let mut booked = next.clone();
+            for (leg, day) in legs.iter().zip(days) {
+                let credit = &mut booked.credits[usize::from(leg.number)];
+                credit.booked_on.get_or_insert(*day);
+            }
+            booked
+        };
+        let guards = |days: &[Date]| {
             let row = Row::new(&key(seen, &amendment.id))
                 .text("id", &amendment.id)
                 .json("lines", &booked(&legs, days))
@@ -110,12 +120,12 @@ impl Store {
                 .text("recorded_at", now.to_string());
             let table = self.core();
             let mut guards = vec![Write::Add { table, row }];
-            guards.extend(self.changed(seen, &next, now));
+            guards.extend(self.changed(seen, &with_days(days), now));
             guards.push(self.audited(audit, seen, next.ver, now));
             guards
         };
         match self.book(guards, &legs, day_of(now)).await? {
-            Booked::Done(_) => Ok(Amended::Done(Box::new(next))),
+            Booked::Done(days) => Ok(Amended::Done(Box::new(with_days(&days)))),
             Booked::Guarded(0, Some(standing)) => Ok(
                 if standing.get_text("fingerprint")? == amendment.fingerprint {
                     Amended::Before

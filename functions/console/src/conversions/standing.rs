@@ -93,7 +93,7 @@ fn pocket(conversion: &Conversion, credit: &Credit) -> Pocket {
 /// What is known before anything else is read.
 fn without_books(conversion: &Conversion, credit: &Credit) -> Option<&'static str> {
     let is_given_back = credit.given_back == credit.commission && !credit.commission.is_zero();
-    match conversion.status {
+    match conversion.stands() {
         Status::Pending => Some("pending"),
         Status::Rejected => Some("rejected"),
         Status::Reversed => Some("reversed"),
