@@ -15,6 +15,7 @@ use crate::attribution::part_of;
 use crate::commission::{Line, Standings};
 use crate::http_types::{Fields, Invalid};
 use crate::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
+use crate::ledger::Pocket;
 use crate::money::{Currency, Money, Rounding};
 
 pub use basket::{BasketLine, NotTaken, earned_by_line, take};
@@ -252,6 +253,16 @@ impl Conversion {
             Status::Reversed
         } else {
             self.status
+        }
+    }
+
+    /// Whose money a credit is.
+    #[must_use]
+    pub fn pocket(&self, credit: &Credit) -> Pocket {
+        Pocket {
+            payer: self.payer.clone(),
+            affiliate: credit.affiliate.clone(),
+            currency: self.currency,
         }
     }
 

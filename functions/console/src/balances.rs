@@ -76,13 +76,9 @@ async fn pockets(app: &App, id: &AffiliateId) -> Result<BTreeMap<Pocket, i128>, 
                 continue;
             }
             for (credit, left) in conversion.credits.iter().zip(conversion.left()) {
-                let pocket = Pocket {
-                    payer: conversion.payer.clone(),
-                    affiliate: credit.affiliate.clone(),
-                    currency: conversion.currency,
-                };
                 if credit.affiliate == *id {
-                    *pockets.entry(pocket).or_insert(0) += i128::from(left.minor());
+                    *pockets.entry(conversion.pocket(credit)).or_insert(0) +=
+                        i128::from(left.minor());
                 }
             }
         }

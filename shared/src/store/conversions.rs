@@ -13,7 +13,7 @@ use super::{Audit, Key, Row, Store, StoreError};
 use crate::conversion::{Conversion, OrderKey, Status};
 use crate::http_types::{Cursor, Page};
 use crate::ids::{AffiliateId, MerchantId};
-use crate::ledger::{Kind, Leg, Pocket};
+use crate::ledger::{Kind, Leg};
 use crate::money::Money;
 use crate::period::day_of;
 
@@ -43,11 +43,7 @@ pub(super) fn leg(
 ) -> Leg {
     let credit = &conversion.credits[place];
     Leg {
-        pocket: Pocket {
-            payer: conversion.payer.clone(),
-            affiliate: credit.affiliate.clone(),
-            currency: conversion.currency,
-        },
+        pocket: conversion.pocket(credit),
         lane: credit.lane,
         kind,
         effect,
@@ -92,12 +88,7 @@ impl Store {
             return Ok(());
         }
         for credit in &next.credits {
-            let pocket = Pocket {
-                payer: next.payer.clone(),
-                affiliate: credit.affiliate.clone(),
-                currency: next.currency,
-            };
-            self.note(&pocket).await?;
+            self.note(&next.pocket(credit)).await?;
         }
         Ok(())
     }
@@ -124,11 +115,7 @@ impl Store {
         let credits = next.credits.iter().enumerate();
         credits
             .map(|(place, credit)| {
-                let pocket = Pocket {
-                    payer: next.payer.clone(),
-                    affiliate: credit.affiliate.clone(),
-                    currency: next.currency,
-                };
+                let pocket = next.pocket(credit);
                 let source = format!("{}!{}", next.key.conversion_id(), next.ver);
                 let change = amount(&after, place) - amount(&before, place);
                 self.note_unapproved(&pocket, day_of(now), &source, change)

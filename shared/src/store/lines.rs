@@ -9,7 +9,7 @@ use super::schema::escaped;
 use super::{Damaged, Row, Store, StoreError};
 use crate::conversion::Conversion;
 use crate::http_types::parse_day;
-use crate::ledger::{Leg, Pocket};
+use crate::ledger::Leg;
 
 /// Where a later change of a conversion was booked, as its item keeps it: by credit, the day.
 pub(super) fn booked(legs: &[Leg], days: &[Date]) -> Value {
@@ -68,12 +68,7 @@ impl Store {
             let Some(credit) = conversion.credits.get(place) else {
                 continue;
             };
-            let pocket = Pocket {
-                payer: conversion.payer.clone(),
-                affiliate: credit.affiliate.clone(),
-                currency: conversion.currency,
-            };
-            let pk = entries_pk(&pocket, credit.lane);
+            let pk = entries_pk(&conversion.pocket(credit), credit.lane);
             let sk = format!("{day}#{}#{place}", escaped(&source));
             for row in self.read_between(&self.ledger(), &pk, &sk, &sk).await? {
                 entries.push((place, entry(&row, conversion.currency)?));

@@ -52,7 +52,7 @@ impl Standings {
         for conversion in conversions {
             for credit in super::own(conversion, caller) {
                 if let (None, Some(day)) = (without_books(conversion, credit), credit.booked_on) {
-                    let of_pocket = days.entry(pocket(conversion, credit)).or_default();
+                    let of_pocket = days.entry(conversion.pocket(credit)).or_default();
                     of_pocket.insert(day);
                 }
             }
@@ -75,18 +75,10 @@ impl Standings {
         if let Some(status) = without_books(conversion, credit) {
             return Some(Standing::without_payout(status));
         }
-        let line = (pocket(conversion, credit), credit.booked_on?);
+        let line = (conversion.pocket(credit), credit.booked_on?);
         let mut standing = self.lines.get(&line)?.clone();
         standing.payout = standing.payout.filter(|_| self.names_payouts);
         Some(standing)
-    }
-}
-
-fn pocket(conversion: &Conversion, credit: &Credit) -> Pocket {
-    Pocket {
-        payer: conversion.payer.clone(),
-        affiliate: credit.affiliate.clone(),
-        currency: conversion.currency,
     }
 }
 
