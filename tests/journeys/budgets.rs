@@ -9,15 +9,6 @@ use tokio::sync::Barrier;
 
 const START: &str = "2026-07-01T10:00:00Z";
 
-/// What an order earns, or why it does not.
-async fn earns(world: &World, order: Value) -> String {
-    let answer = world.postback(order).await;
-    let amount = &answer.body["commissions"][0]["amount"];
-    let code = &answer.body["code"];
-    let text = amount.as_str().or(code.as_str());
-    text.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
-}
-
 #[tokio::test]
 async fn a_budget_is_never_overshot_however_many_orders_come_at_once() {
     let world = World::with_shop(START).await;
@@ -51,21 +42,21 @@ async fn a_budget_is_never_overshot_however_many_orders_come_at_once() {
     // What was recorded stays so, and the rest of the budget takes what still fits.
     let taken = world.get("conversions?affiliate=anna").await.body["items"][0]["order_id"].clone();
     let again = json!({"click_id": click, "order_id": taken, "amount": "10"});
-    assert_eq!(earns(&world, again).await, "1.00");
+    assert_eq!(world.earns(again).await, "1.00");
     let small = json!({"click_id": click, "order_id": "B-1", "amount": "5"});
-    assert_eq!(earns(&world, small).await, "0.50");
+    assert_eq!(world.earns(small).await, "0.50");
     let refusals = world.get("refusals?affiliate=anna&limit=200").await;
     assert_eq!(refusals.body["items"].as_array().unwrap().len(), 52);
     world.turn_to("2026-07-02T09:00:00Z").await;
     let next_day = json!({"click_id": click, "order_id": "B-2", "amount": "10"});
-    assert_eq!(earns(&world, next_day).await, "1.00");
+    assert_eq!(world.earns(next_day).await, "1.00");
 }
 
 /// Orders by one click, each with its amount and what it is to earn, or why it earns nothing.
 async fn earn_in_turn(world: &World, click: &str, orders: &[(&str, &str, &str)]) {
     for (order, amount, expected) in orders {
         let sale = json!({"click_id": click, "order_id": order, "amount": amount});
-        assert_eq!(earns(world, sale).await, *expected, "{order}");
+        assert_eq!(world.earns(sale).await, *expected, "{order}");
     }
 }
 
@@ -95,9 +86,9 @@ async fn a_budget_is_used_up_to_its_last_cent_whatever_the_orders_sizes() {
     // Of orders too: four were taken, and five are left wherever they come.
     for order in 0..5 {
         let order = format!("B-{order}");
-        assert_eq!(earns(&world, sale(&order, "0")).await, "0.00", "{order}");
+        assert_eq!(world.earns(sale(&order, "0")).await, "0.00", "{order}");
     }
-    assert_eq!(earns(&world, sale("B-9", "0")).await, "cap_reached");
+    assert_eq!(world.earns(sale("B-9", "0")).await, "cap_reached");
     // Less than was taken leaves nothing, more leaves the difference.
     for (version, amount, order, expected) in [
         (2, "5.00", "C-1", "cap_reached"),
@@ -107,7 +98,7 @@ async fn a_budget_is_used_up_to_its_last_cent_whatever_the_orders_sizes() {
         let caps = json!({"caps": [{"amount": amount}]});
         let changed = world.patch("programs/shoes", version, caps).await;
         assert_eq!(changed.status, 200, "{changed:?}");
-        assert_eq!(earns(&world, sale(order, "5")).await, expected, "{amount}");
+        assert_eq!(world.earns(sale(order, "5")).await, expected, "{amount}");
     }
 }
 
@@ -125,7 +116,7 @@ async fn taken_of_sixteen(world: &World, click: &str, name: &str, amount: &str) 
     for number in 0..16 {
         let order = format!("{name}-{number}");
         let sale = json!({"click_id": click, "order_id": order, "amount": amount});
-        match earns(world, sale).await.as_str() {
+        match world.earns(sale).await.as_str() {
             "cap_reached" => {}
             earned => {
                 assert!(earned.contains('.'), "{order}: {earned}");
@@ -220,11 +211,7 @@ async fn orders_of_older_terms_have_what_a_newer_budget_has_once_it_was_dealt() 
         ("B-5", "0.10", second, "cap_reached"),
         ("B-6", "0.10", first, "cap_reached"),
     ] {
-        assert_eq!(
-            earns(&world, of(order, amount, at)).await,
-            earned,
-            "{order}"
-        );
+        assert_eq!(world.earns(of(order, amount, at)).await, earned, "{order}");
     }
     world.turn_to("2026-07-01T14:00:00Z").await;
     budget(&world, 3, json!([{"amount": "7.50"}])).await;
@@ -237,11 +224,7 @@ async fn orders_of_older_terms_have_what_a_newer_budget_has_once_it_was_dealt() 
         ("C-5", "0.10", second, "cap_reached"),
         ("C-6", "0.10", third, "cap_reached"),
     ] {
-        assert_eq!(
-            earns(&world, of(order, amount, at)).await,
-            earned,
-            "{order}"
-        );
+        assert_eq!(world.earns(of(order, amount, at)).await, earned, "{order}");
     }
 }
 
@@ -388,15 +371,15 @@ async fn budgets_are_kept_for_each_affiliate_and_customer() {
         (&anna, "A-1", "c-1", "2.00"),
     ] {
         assert_eq!(
-            earns(&world, sale(click, order, customer)).await,
+            world.earns(sale(click, order, customer)).await,
             expected,
             "{order} {customer}"
         );
     }
     let unnamed = json!({"click_id": bob, "order_id": "A-9", "amount": "20"});
-    assert_eq!(earns(&world, unnamed).await, "customer_id_required");
+    assert_eq!(world.earns(unnamed).await, "customer_id_required");
     let much = json!({"click_id": bob, "customer_id": "c-9", "order_id": "A-9", "amount": "30.01"});
-    assert_eq!(earns(&world, much).await, "3.00");
+    assert_eq!(world.earns(much).await, "3.00");
     let more = json!({"click_id": bob, "customer_id": "c-8", "order_id": "A-8", "amount": "31"});
-    assert_eq!(earns(&world, more).await, "cap_reached");
+    assert_eq!(world.earns(more).await, "cap_reached");
 }

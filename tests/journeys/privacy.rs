@@ -595,15 +595,7 @@ async fn an_erasure_that_lands_late_takes_nothing_new_with_it() {
 #[tokio::test]
 async fn whoever_may_not_erase_is_told_no_more_than_of_anything_else() {
     let world = shop(json!({})).await;
-    world
-        .made("merchants", json!({"id": "rival", "name": "Rival"}))
-        .await;
-    let hats = json!({
-        "id": "hats", "merchant": "rival", "name": "Hats", "currency": "EUR", "status": "active",
-        "override": "a test", "destination": "https://shop.example/",
-        "commission": [{"type": "flat", "amount": "2"}],
-    });
-    world.made("programs", hats).await;
+    world.rival().await;
     let link = json!({"slug": "anna-hats", "program": "hats", "affiliate": "anna"});
     world.made("links", link).await;
     let of_hats = world.click("anna-hats").await;

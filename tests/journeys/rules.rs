@@ -15,15 +15,6 @@ async fn shop(commission: Value) -> World {
     world
 }
 
-/// What an order earns, or why it does not.
-async fn earns(world: &World, order: Value) -> String {
-    let answer = world.postback(order).await;
-    let amount = &answer.body["commissions"][0]["amount"];
-    let code = &answer.body["code"];
-    let text = amount.as_str().or(code.as_str());
-    text.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
-}
-
 #[tokio::test]
 async fn steps_are_climbed_once_by_each_order_and_begin_anew_each_month() {
     let steps = json!([{"from": "0", "percent": "5"}, {"from": "100", "percent": "10"}]);
@@ -34,16 +25,16 @@ async fn steps_are_climbed_once_by_each_order_and_begin_anew_each_month() {
     let click = world.click("anna-shoes").await;
     let sale =
         |order: &str, amount: &str| json!({"click_id": click, "order_id": order, "amount": amount});
-    assert_eq!(earns(&world, sale("A-1", "80")).await, "4.00");
-    assert_eq!(earns(&world, sale("A-1", "80")).await, "4.00");
-    assert_eq!(earns(&world, sale("A-2", "40")).await, "3.00");
-    assert_eq!(earns(&world, sale("A-3", "10")).await, "1.00");
+    assert_eq!(world.earns(sale("A-1", "80")).await, "4.00");
+    assert_eq!(world.earns(sale("A-1", "80")).await, "4.00");
+    assert_eq!(world.earns(sale("A-2", "40")).await, "3.00");
+    assert_eq!(world.earns(sale("A-3", "10")).await, "1.00");
 
     // What was paid is never rated again: a refund gives back the step's own rates, and a later
     // order does not fall below where the first ones had come to.
     let taken = world.reversal(json!({"order_id": "A-2"})).await;
     assert_eq!(taken.body["reversed"][0]["amount"], "3.00");
-    assert_eq!(earns(&world, sale("A-4", "10")).await, "1.00");
+    assert_eq!(world.earns(sale("A-4", "10")).await, "1.00");
 
     // An amendment begins where its order began.
     let first = world.postback(sale("A-1", "80")).await;
@@ -68,11 +59,11 @@ async fn steps_are_climbed_once_by_each_order_and_begin_anew_each_month() {
     world.turn_to("2026-07-20T10:00:00Z").await;
     let mut late = sale("A-5", "10");
     late["occurred_at"] = json!("2026-07-19T10:00:00Z");
-    assert_eq!(earns(&world, late).await, "1.00");
+    assert_eq!(world.earns(late).await, "1.00");
     world.turn_to("2026-08-01T09:00:00Z").await;
     let click = world.click("anna-shoes").await;
     let august = json!({"click_id": click, "order_id": "A-6", "amount": "10"});
-    assert_eq!(earns(&world, august).await, "0.50");
+    assert_eq!(world.earns(august).await, "0.50");
 }
 
 #[tokio::test]
@@ -120,7 +111,7 @@ async fn a_rule_pays_for_a_customer_as_often_and_as_long_as_it_says() {
     .await;
     let click = world.click("anna-shoes").await;
     let sale = |order: &str| json!({"click_id": click, "order_id": order, "amount": "100"});
-    assert_eq!(earns(&world, sale("A-1")).await, "customer_id_required");
+    assert_eq!(world.earns(sale("A-1")).await, "customer_id_required");
     let by = |order: &str, customer: &str| {
         let mut sale = sale(order);
         sale["customer_id"] = json!(customer);
@@ -134,7 +125,7 @@ async fn a_rule_pays_for_a_customer_as_often_and_as_long_as_it_says() {
         ("A-5", "c-2", "10.00"),
         ("A-4", "c-1", "1.00"),
     ] {
-        assert_eq!(earns(&world, by(order, customer)).await, paid, "{order}");
+        assert_eq!(world.earns(by(order, customer)).await, paid, "{order}");
     }
 
     let until =
@@ -142,9 +133,9 @@ async fn a_rule_pays_for_a_customer_as_often_and_as_long_as_it_says() {
     assert_eq!(world.patch("programs/shoes", 2, until).await.status, 200);
     let renewal = |order: &str| json!({"program": "shoes", "customer_id": "c-1", "order_id": order, "amount": "5"});
     world.turn_to("2026-08-01T09:59:50Z").await;
-    assert_eq!(earns(&world, renewal("B-1")).await, "7.00");
+    assert_eq!(world.earns(renewal("B-1")).await, "7.00");
     world.turn_to("2026-08-01T10:00:10Z").await;
-    assert_eq!(earns(&world, renewal("B-2")).await, "no_rule");
+    assert_eq!(world.earns(renewal("B-2")).await, "no_rule");
 }
 
 #[tokio::test]
@@ -162,7 +153,7 @@ async fn a_line_is_taken_back_at_its_own_rate() {
             {"sku": "card", "amount": "10"},
         ]})
     };
-    assert_eq!(earns(&world, sale("A-1")).await, "22.00");
+    assert_eq!(world.earns(sale("A-1")).await, "22.00");
     let take = |order: &str, name: &str, items: Value| json!({"order_id": order, "reversal_id": name, "items": items});
     let code = |answer: &tests::Answer| answer.body["code"].as_str().unwrap_or("?").to_owned();
     for (items, expected) in [
@@ -228,7 +219,7 @@ async fn a_line_is_taken_back_at_its_own_rate() {
     let mut early = take("A-2", "r1", json!([{"sku": "boots", "amount": "25"}]));
     early["amount"] = json!("25.00");
     assert_eq!(world.reversal(early).await.status, 404);
-    assert_eq!(earns(&world, sale("A-2")).await, "22.00");
+    assert_eq!(world.earns(sale("A-2")).await, "22.00");
     assert_eq!(world.balance("anna").await["on_hold"], "17.00");
     let mut wrong = take("A-2", "r2", json!([{"sku": "boots", "amount": "25"}]));
     wrong["amount"] = json!("26");

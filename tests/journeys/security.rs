@@ -342,14 +342,7 @@ async fn a_merchant_that_wants_signatures_takes_nothing_else() {
 #[tokio::test]
 async fn a_made_up_cursor_leads_into_nobody_elses_list() {
     let world = World::with_shop(START).await;
-    let rival = json!({"id": "rival", "name": "Rival"});
-    let rival = world.made("merchants", rival).await;
-    let hats = json!({
-        "id": "hats", "merchant": "rival", "name": "Hats", "currency": "EUR", "status": "active",
-        "override": "a test", "destination": "https://shop.example/",
-        "commission": [{"type": "flat", "amount": "2"}],
-    });
-    world.made("programs", hats).await;
+    let rival = world.rival().await;
     let order = json!({"program": "shoes", "order_id": "of-shop", "amount": "1"});
     assert_eq!(world.postback(order).await.status, 200);
     let token = &rival["secret"]["postback_token"];
@@ -397,14 +390,7 @@ async fn a_made_up_cursor_leads_into_nobody_elses_list() {
 #[tokio::test]
 async fn a_merchant_that_asks_for_an_affiliates_orders_is_led_through_its_own_only() {
     let world = World::with_shop(START).await;
-    let rival = json!({"id": "rival", "name": "Rival"});
-    let rival = world.made("merchants", rival).await;
-    let hats = json!({
-        "id": "hats", "merchant": "rival", "name": "Hats", "currency": "EUR", "status": "active",
-        "override": "a test", "destination": "https://shop.example/",
-        "commission": [{"type": "flat", "amount": "2"}],
-    });
-    world.made("programs", hats).await;
+    let rival = world.rival().await;
     let link = json!({"slug": "anna-hats", "program": "hats", "affiliate": "anna"});
     world.made("links", link).await;
     let click = world.click("anna-hats").await;

@@ -203,6 +203,28 @@ impl World {
         self.json("/postback", &body).await
     }
 
+    /// What an order earns, or why it does not.
+    pub async fn earns(&self, order: Value) -> String {
+        let answer = self.postback(order).await;
+        let amount = &answer.body["commissions"][0]["amount"];
+        let code = &answer.body["code"];
+        let text = amount.as_str().or(code.as_str());
+        text.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+    }
+
+    /// Another merchant with a program of its own, `hats`: as it was made, with its secret.
+    pub async fn rival(&self) -> Value {
+        let rival = json!({"id": "rival", "name": "Rival"});
+        let rival = self.made("merchants", rival).await;
+        let hats = json!({
+            "id": "hats", "merchant": "rival", "name": "Hats", "currency": "EUR", "status": "active",
+            "override": "a test", "destination": "https://shop.example/",
+            "commission": [{"type": "flat", "amount": "2"}],
+        });
+        self.made("programs", hats).await;
+        rival
+    }
+
     /// Takes something back.
     pub async fn reversal(&self, mut body: Value) -> Answer {
         body["token"] = json!(self.token);
