@@ -132,6 +132,18 @@ async fn an_account_that_agrees_again_before_its_first_run_is_paid_by_it() {
     );
 }
 
+/// An event that is delivered once the runs of the next month have begun.
+#[tokio::test]
+async fn a_reconciliation_of_last_month_differs_from_nothing_of_this_one() {
+    let world = World::with_shop(START).await;
+    sale(&world, "A-1").await;
+    world.turn_to("2026-08-01T10:00:00Z").await;
+    sale(&world, "A-2").await;
+    world.turn_to("2026-08-02T01:00:00Z").await;
+    let made = reconcile(&world).await;
+    assert_eq!(made["marked"], 0, "{made}");
+}
+
 /// Of two reconciliations one is late: what it saw was let go long ago, and marked again.
 #[tokio::test]
 async fn a_newer_mark_is_not_taken_away_by_whoever_saw_the_one_before() {

@@ -287,17 +287,17 @@ impl Check {
                 .entry((Month::of(entry.day), entry.kind))
                 .or_default() += i128::from(entry.effect.minor());
         }
+        // The event may be of the month before: runs that were made since then went on into this one.
+        let taken_in = by_month.keys().map(|(month, _)| *month);
+        let months: BTreeSet<Month> = months.iter().copied().chain(taken_in).collect();
         for month in months {
-            let row = app.store.month_row(pocket, *month).await;
+            let row = app.store.month_row(pocket, month).await;
             let row = row.map_err(unavailable)?;
             let sums = row.map(|row| row.sums).unwrap_or_default();
             for kind in Kind::ALL {
-                let ledger = by_month.remove(&(*month, kind)).unwrap_or(0);
+                let ledger = by_month.get(&(month, kind)).copied().unwrap_or(0);
                 self.same(format!("{month} {kind}"), ledger, sums.get(kind));
             }
-        }
-        for ((month, kind), ledger) in by_month {
-            self.same(format!("{month} {kind}"), ledger, 0);
         }
         Ok(())
     }
