@@ -10,10 +10,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::cast::{AFFILIATES, BOUNDED, CUSTOMERS, PROGRAMS, TERMS, customer};
-use crate::history::{DAY, HOUR, Part, Step};
+use crate::history::{DAY, HOUR, MINUTE, Part, Step};
 use crate::model;
 use crate::people::{Click, People, click_name};
-use crate::world::{Function, function_of, minor};
+use crate::world::{Function, affiliate_id, function_of, minor};
 
 /// Whose money, of whom, in what.
 type Pocket = (String, String, String);
@@ -35,6 +35,8 @@ struct Due {
     payable: BTreeMap<(String, String), Payable>,
     /// By adjustment: the same.
     adjusted: BTreeMap<String, i64>,
+    /// By pocket and month: what its lines of each kind come to.
+    booked: BTreeMap<(Pocket, String), BTreeMap<String, i64>>,
 }
 
 /// By order and part: what was to be taken back, all that is left if none, and what that was told at
@@ -82,11 +84,11 @@ pub async fn all(people: &People) {
     budgets_hold(people, &orders);
     pockets::adjusted_once(people, &mut due);
     for affiliate in 0..AFFILIATES {
-        pockets::affiliate_is_paid(people, affiliate, &due, days).await;
+        pockets::affiliate_is_paid(people, affiliate, &mut due, days).await;
     }
     pockets::bank_paid_once(people).await;
     for payer in ["house", "agency"] {
-        month_holds(people, payer).await;
+        month_holds(people, payer, &due).await;
         reconciled(people, payer).await;
     }
 }
@@ -371,6 +373,15 @@ fn customers_are_credited_once(people: &People, orders: &BTreeMap<usize, Value>)
             let forgotten = (program.merchant, who);
             let is_forgotten = people.seen.borrow().forgotten.contains(&forgotten);
             let is_one = known.len() <= 1 || is_forgotten || theirs.iter().any(is_void);
+            let forgets = |order: usize| {
+                let what = format!("o{order} is nobody's, whose customer was known before");
+                people.world.wrong("one customer", what);
+            };
+            if !is_forgotten {
+                unknown_all_the_same(people, orders, &is_theirs)
+                    .into_iter()
+                    .for_each(forgets);
+            }
             if !is_one || !known.is_subset(&brought) {
                 people.world.wrong(
                     "one customer",
@@ -384,8 +395,67 @@ fn customers_are_credited_once(people: &People, orders: &BTreeMap<usize, Value>)
     }
 }
 
-/// The report's identity, in each row and total, and that nothing in the closed month moved.
-async fn month_holds(people: &People, payer: &'static str) {
+/// Orders of a customer that nobody is credited with, though an earlier one stood when they came, of
+/// an affiliate who was active all the time. Where any may have come to nothing for a while nobody can tell.
+fn unknown_all_the_same(
+    people: &People,
+    orders: &BTreeMap<usize, Value>,
+    is_theirs: &dyn Fn(&usize) -> bool,
+) -> Vec<usize> {
+    let seen = people.seen.borrow();
+    let theirs: Vec<(usize, &Value)> = orders
+        .iter()
+        .filter(|(order, _)| is_theirs(order))
+        .map(|(order, found)| (*order, found))
+        .collect();
+    let is_touched = |(order, found): &(usize, &Value)| {
+        minor(&found["remaining"]) == 0
+            || seen.amendments.keys().any(|(of, _)| of == order)
+            || seen.decisions.contains_key(&(*order, "reject"))
+    };
+    if theirs.iter().any(is_touched) {
+        return Vec::new();
+    }
+    let suspensions = people.history.steps().filter_map(|step| match step {
+        Step::Terms { affiliate, terms } => Some((*affiliate, *terms)),
+        _ => None,
+    });
+    let first = people.history.terms.iter().copied().enumerate();
+    let suspended: BTreeSet<String> = suspensions
+        .chain(first)
+        .filter(|(_, terms)| !TERMS[*terms].is_active)
+        .map(|(affiliate, _)| affiliate_id(affiliate))
+        .collect();
+    let known_since = theirs.iter().filter_map(|(order, found)| {
+        let affiliate = found["commissions"][0]["affiliate"].as_str()?;
+        let posts = seen.posts.get(order)?.iter();
+        let credited = posts.filter(|posted| {
+            posted.answer.status == 200 && posted.answer.body["status"] != "unattributed"
+        });
+        let since = credited.map(|posted| posted.answered).min()?;
+        (!suspended.contains(affiliate)).then_some(since)
+    });
+    let Some(known_since) = known_since.min() else {
+        return Vec::new();
+    };
+    // An order may have been made a while before it is posted.
+    let is_after = |order: usize| {
+        let dealings = seen.dealings.get(&order).into_iter().flatten();
+        let first = dealings.map(|(from, _)| *from).min();
+        first.is_some_and(|first| first > known_since + 10 * MINUTE)
+    };
+    let nobodys = theirs
+        .iter()
+        .filter(|(_, found)| found["explain"]["decided_by"].is_null());
+    nobodys
+        .filter(|(order, _)| is_after(*order))
+        .map(|(order, _)| *order)
+        .collect()
+}
+
+/// The report's identity, in each row and total, that each row is what its lines come to, and that
+/// nothing in the closed month moved.
+async fn month_holds(people: &People, payer: &'static str, due: &Due) {
     let world = &people.world;
     let closed = people.seen.borrow().closed.get(payer).cloned();
     let now = people.report(payer).await;
@@ -415,6 +485,9 @@ async fn month_holds(people: &People, payer: &'static str) {
             }
         }
     }
+    for (month, report) in [("2026-05", &may), ("2026-06", &june)] {
+        is_recounted(people, payer, month, &rows(report), due);
+    }
     let may = rows(&may);
     for row in rows(&june) {
         let before = may.iter().find(|other| {
@@ -427,6 +500,43 @@ async fn month_holds(people: &People, payer: &'static str) {
                 format!("{payer}'s May closed with {closing}, June opened as {row}"),
             );
         }
+    }
+}
+
+/// Each row of a month's report is what the lines of its days come to, and no pocket with lines lacks one.
+fn is_recounted(people: &People, payer: &str, month: &str, rows: &[Value], due: &Due) {
+    let columns = [
+        ("earned", "earned", 1),
+        ("reversed", "reversed", -1),
+        ("adjustments", "adjustment", 1),
+        ("paid", "paid", -1),
+        ("returned", "returned", 1),
+    ];
+    let of_month =
+        |((payer_of, ..), month_of): &(Pocket, String)| payer_of == payer && month_of == month;
+    let mut missing: BTreeSet<&Pocket> = due
+        .booked
+        .iter()
+        .filter(|(key, kinds)| of_month(key) && kinds.values().any(|sum| *sum != 0))
+        .map(|((pocket, _), _)| pocket)
+        .collect();
+    for row in rows {
+        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let pocket = (payer.to_owned(), text("affiliate"), text("currency"));
+        missing.remove(&pocket);
+        let kinds = due.booked.get(&(pocket, month.to_owned()));
+        let sum = |kind: &str| kinds.and_then(|kinds| kinds.get(kind)).copied();
+        for (column, kind, sign) in columns {
+            let sum = sign * sum(kind).unwrap_or(0);
+            if minor(&row[column]) != sum {
+                let what = format!("{payer}'s lines of {month} come to {sum} {column}: {row}");
+                people.world.wrong("report", what);
+            }
+        }
+    }
+    if !missing.is_empty() {
+        let what = format!("{payer}'s report of {month} lacks {missing:?}");
+        people.world.wrong("report", what);
     }
 }
 

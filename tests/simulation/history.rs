@@ -2,16 +2,17 @@
 
 use fastrand::Rng;
 
-use crate::cast::{AFFILIATES, Commission, PROGRAMS, TERMS, basket};
+use crate::cast::{AFFILIATES, Commission, PROGRAMS, TERMS, basket, customer};
 
 /// Milliseconds.
 pub const SECOND: i64 = 1_000;
-pub const HOUR: i64 = 3_600 * SECOND;
+pub const MINUTE: i64 = 60 * SECOND;
+pub const HOUR: i64 = 60 * MINUTE;
 pub const DAY: i64 = 24 * HOUR;
 /// 2026-05-29T00:00:00Z; the 31st is a Sunday and a month's last day, so every schedule pays.
 pub const FRIDAY: i64 = 1_780_012_800 * SECOND;
 
-/// A world has so many orders at most.
+/// So many orders come by clicks at most.
 const ORDERS_MOST: usize = 10;
 
 /// The program of an order; few have baskets, or the rest would seldom meet each other.
@@ -193,6 +194,7 @@ impl History {
             moments,
         };
         history.sales(&mut rng);
+        history.come_again(&mut rng);
         history.office(&mut rng);
         history
     }
@@ -283,6 +285,40 @@ impl History {
                 from = self.later(rng, from);
             }
             self.afterwards(rng, order, amount, from);
+        }
+    }
+
+    /// Some customers buy once more, long after, and no click leads there.
+    fn come_again(&mut self, rng: &mut Rng) {
+        for before in 0..self.orders.len() {
+            let (order, program) = (self.orders.len(), self.orders[before].program);
+            let is_known = PROGRAMS[program].knows_customers && customer(before) == customer(order);
+            let is_first =
+                |step: &Step| matches!(step, Step::Post { order, .. } if *order == before);
+            let first = self
+                .moments
+                .iter()
+                .find(|moment| moment.steps.iter().any(is_first))
+                .map(|moment| moment.at);
+            let is_later =
+                |moment: &usize| first.is_some_and(|first| self.moments[*moment].at > first + HOUR);
+            let later: Vec<usize> = (0..self.moments.len()).filter(is_later).collect();
+            let later = rng.choice(later);
+            if let Some(later) = later.filter(|_| is_known && rng.bool()) {
+                let amount = rng.i64(1..20_000);
+                self.orders.push(Order {
+                    program,
+                    amounts: [amount, amount + rng.i64(1..900)],
+                });
+                let step = Step::Post {
+                    order,
+                    click: None,
+                    content: 0,
+                    back: rng.i64(0..200_000),
+                    copies: [1, 1, 2][rng.usize(0..3)],
+                };
+                self.push(later, step);
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use clickledger::embedded::Faults;
 use indicatif::ProgressBar;
 use tokio::task::{JoinSet, LocalSet};
 
-use history::{History, Step};
+use history::{History, MINUTE, Step};
 use people::People;
 use plants::Plant;
 use world::{Stages, Trouble, World};
@@ -119,6 +119,9 @@ async fn world(history: &History, plant: Option<Plant>, stages: &Stages) -> Outc
         }
         while tasks.try_join_next().is_some() {}
     }
+    // The last moment is as rough as the others.
+    let over = world.millis() + 10 * MINUTE;
+    world.go_to(over).await;
     world.calm();
     while let Some(ended) = tasks.join_next().await {
         if ended.is_err() {
@@ -149,18 +152,19 @@ async fn world(history: &History, plant: Option<Plant>, stages: &Stages) -> Outc
     }
 }
 
-/// The shortest history that this one's failure is still seen in, by leaving out more and more.
-fn shortest(history: &History, stages: &Stages) -> History {
+/// The shortest history that this promise is still broken in, by leaving out more and more.
+fn shortest(history: &History, promise: &str, stages: &Stages) -> History {
     let mut kept = history.clone();
     let mut size = kept.len().div_ceil(2);
     while size > 0 {
         let mut from = 0;
         while from < kept.len() {
             let tried = kept.without(from..from + size);
-            if live(&tried, None, stages).wrongs.is_empty() {
-                from += size;
-            } else {
+            let wrongs = live(&tried, None, stages).wrongs;
+            if wrongs.iter().any(|(broken, _)| *broken == promise) {
                 kept = tried;
+            } else {
+                from += size;
             }
         }
         size /= 2;
@@ -283,8 +287,10 @@ fn live_many(
 
 fn explain(seed: u64, stages: &Stages) {
     let history = History::of(seed);
-    println!("world {seed}: {:#?}", live(&history, None, stages).wrongs);
-    let short = shortest(&history, stages);
+    let wrongs = live(&history, None, stages).wrongs;
+    println!("world {seed}: {wrongs:#?}");
+    let promise = wrongs.first().map_or("", |(promise, _)| promise);
+    let short = shortest(&history, promise, stages);
     println!(
         "the shortest history found, {} of {} steps: {short:#?}",
         short.len(),
@@ -365,7 +371,10 @@ fn plants(options: &Options) -> bool {
             &stages,
             |seed, outcome| {
                 lived += 1;
-                noticed = outcome.wrongs.into_iter().next().map(|wrong| (seed, wrong));
+                // An answer that never comes may be the plant's own awkwardness.
+                let mut wrongs = outcome.wrongs.into_iter();
+                let wrong = wrongs.find(|(promise, _)| *promise != "answers");
+                noticed = wrong.map(|wrong| (seed, wrong));
                 noticed.is_none()
             },
         );

@@ -40,6 +40,8 @@ pub struct Posted {
     pub click: Option<usize>,
     pub content: usize,
     pub at: i64,
+    /// When that was, in milliseconds since 1970.
+    pub answered: i64,
     pub answer: Answer,
 }
 
@@ -287,6 +289,7 @@ impl People {
             click,
             content,
             at,
+            answered: self.world.millis(),
             answer,
         };
         self.seen

@@ -1,7 +1,7 @@
 //! Bugs that are planted: what the table is asked, or what it answers, is changed on its way, as
 //! if our code had been written so. A world must notice each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -55,10 +55,14 @@ pub enum Plant {
     LinesForgotten,
     GivenWithoutVersion,
     HoldForgotten,
+    JourneyForgotten,
+    CustomerNotKept,
+    ReversalToday,
+    EarnedNetted,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 38] = [
+    pub const ALL: [(Self, &'static str); 42] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -199,6 +203,22 @@ impl Plant {
             Self::HoldForgotten,
             "money becomes payable at once, however long its program holds it",
         ),
+        (
+            Self::JourneyForgotten,
+            "nobody looks what else a named click's visitor clicked",
+        ),
+        (
+            Self::CustomerNotKept,
+            "nobody remembers who brought a customer",
+        ),
+        (
+            Self::ReversalToday,
+            "a reversal goes into today's bucket, whatever it is of",
+        ),
+        (
+            Self::EarnedNetted,
+            "a month shows what was earned less what was taken back",
+        ),
     ];
 
     /// Stands between functions and table from here on.
@@ -317,6 +337,19 @@ impl Between {
                 list.retain(|member| !pk(inner(member)).starts_with("CHANGES#"));
                 return None;
             }
+            Plant::CustomerNotKept => {
+                for member in list {
+                    if pk(inner(member)).starts_with("K#") {
+                        *member = json!({ "ConditionCheck": nothing_asked(inner(member)) });
+                    }
+                }
+                return None;
+            }
+            Plant::ReversalToday => {
+                let today = day(self.told.today.load(Ordering::Relaxed));
+                take_back_on(list, &today);
+                return None;
+            }
             Plant::DueNotNoted => {
                 list.retain(|member| !pk(inner(member)).starts_with("DUE#"));
                 return None;
@@ -379,7 +412,7 @@ impl Between {
             let asks_version = at["ConditionExpression"] == "ver = :seen";
             let to = inner_mut(member);
             match plant {
-                Plant::BucketWithoutCondition if is_add => always(to),
+                Plant::BucketWithoutCondition if is_add => or(to, "attribute_exists(pk)"),
                 Plant::GateUnchecked if is_gate && !is_of_affiliate => always(to),
                 Plant::ChangeAfterRun if is_gate && is_of_affiliate => always(to),
                 Plant::ReadBeforeClose if is_close => {
@@ -467,12 +500,21 @@ impl Between {
                 {
                     to["ExpressionAttributeValues"][":carry"] = json!({"N": "0"});
                 }
+                Plant::EarnedNetted
+                    if pk.starts_with("M#") && expression(to).contains("opening") =>
+                {
+                    let values = &mut to["ExpressionAttributeValues"];
+                    let number = |of: &Value| -> i64 {
+                        of["N"].as_str().unwrap_or_default().parse().unwrap_or(0)
+                    };
+                    let net = number(&values[":earned"]) + number(&values[":reversed"]);
+                    values[":earned"] = json!({"N": net.to_string()});
+                    values[":reversed"] = json!({"N": "0"});
+                }
                 Plant::MonthNotAdded
                     if pk.starts_with("M#") && expression(to).contains("opening") =>
                 {
-                    let check = json!({"TableName": to["TableName"], "Key": to["Key"],
-                        "ConditionExpression": "attribute_not_exists(pk) OR attribute_exists(pk)"});
-                    *member = json!({ "ConditionCheck": check });
+                    *member = json!({ "ConditionCheck": nothing_asked(inner(member)) });
                 }
                 _ => {}
             }
@@ -510,7 +552,7 @@ impl Between {
             "amount": {"N": "1"}, "fingerprint": text("refused"), "rounding": text("down"),
             "status": text("rejected"), "occurred_at": values[":now"], "recorded_at": values[":now"],
             "refunded": {"N": "0"}, "ver": {"N": "1"}, "credits": text("[]"), "facts": text("{}"),
-            "why": text("{}"),
+            "why": text("{}"), "split": text("[]"), "basket": text("[]"),
         });
         let put = json!({"TableName": refusal["TableName"], "Item": item,
             "ConditionExpression": "attribute_not_exists(pk)"});
@@ -608,15 +650,17 @@ impl Between {
                 }
             }
             Plant::DaysOutOfOrder if operation == "GetItem" && pk(request) == "BOOKS" => {
-                let before = jiff::civil::date(1970, 1, 1).checked_add(
-                    jiff::Span::new().days(self.told.today.load(Ordering::Relaxed) - 2),
-                );
-                let before = before.map(|day| day.to_string()).unwrap_or_default();
+                let before = day(self.told.today.load(Ordering::Relaxed) - 2);
                 let item = &mut answer["Item"];
                 let done = item["done"]["S"].as_str().unwrap_or_default();
                 let first = item["first"]["S"].as_str().unwrap_or_default();
                 if before.as_str() > done && before.as_str() >= first {
                     item["done"] = json!({ "S": before });
+                }
+            }
+            Plant::JourneyForgotten if operation == "Query" && queried.starts_with("J#") => {
+                if let Some(items) = answer["Items"].as_array_mut() {
+                    items.clear();
                 }
             }
             Plant::LastPageSkipped
@@ -654,6 +698,55 @@ impl Between {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// A day by its number since 1970.
+fn day(number: i64) -> String {
+    let first = jiff::civil::date(1970, 1, 1);
+    let day = first.checked_add(jiff::Span::new().days(number));
+    day.map(|day| day.to_string()).unwrap_or_default()
+}
+
+/// A member that asks nothing, in the place of one that writes.
+fn nothing_asked(at: &Value) -> Value {
+    json!({
+        "TableName": at["TableName"], "Key": {"pk": {"S": pk(at)}, "sk": {"S": sk(at)}},
+        "ConditionExpression": "attribute_exists(pk) OR attribute_not_exists(pk)",
+    })
+}
+
+/// The lines and buckets of a reversal, of another day; nothing else, and not where they are of two days.
+fn take_back_on(list: &mut [Value], today: &str) {
+    let lines: Vec<&Value> = list
+        .iter()
+        .map(|member| &inner(member)["Item"]["kind"]["S"])
+        .filter(|kind| kind.is_string())
+        .collect();
+    let days: BTreeSet<String> = list
+        .iter()
+        .filter(|member| pk(inner(member)).starts_with("B#"))
+        .map(|member| pk(inner(member))[..12].to_owned())
+        .collect();
+    if lines.is_empty() || lines.iter().any(|kind| **kind != "reversed") || days.len() > 1 {
+        return;
+    }
+    for member in list {
+        let at = inner_mut(member);
+        let place = if at["Item"].is_object() {
+            "Item"
+        } else {
+            "Key"
+        };
+        let (own_pk, own_sk) = (pk(at).to_owned(), sk(at).to_owned());
+        if let Some(rest) = own_pk.strip_prefix("B#") {
+            let shard = rest.split_once('#').map_or("", |(_, shard)| shard);
+            at[place]["pk"] = json!({"S": format!("B#{today}#{shard}")});
+        } else if own_pk.starts_with("E#") {
+            let rest = own_sk.split_once('#').map_or("", |(_, rest)| rest);
+            at["Item"]["sk"] = json!({"S": format!("{today}#{rest}")});
+            at["Item"]["day"] = json!({"S": today});
         }
     }
 }

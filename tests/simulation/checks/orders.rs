@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Accepted, Due, Payable, amended, day_number, get, told_of_amendments};
 use crate::cast::{Model, PROGRAMS, Program, basket};
-use crate::history::{DAY, Part};
+use crate::history::{DAY, Part, SECOND};
 use crate::model;
 use crate::people::{Click, People, Posted};
 use crate::world::{SKEW, affiliate_id, instant, minor};
@@ -42,8 +42,11 @@ pub(super) async fn is_credited_once(
     let posts = people.seen.borrow().posts.get(&number).cloned();
     let posts = posts.unwrap_or_default();
     let Some(id) = people.conversion(number) else {
-        if posts.iter().any(|posted| posted.answer.status == 200) {
-            let what = format!("o{number} was taken and has no conversion");
+        for posted in posts
+            .iter()
+            .filter(|posted| !may_be_refused(people, number, posted))
+        {
+            let what = format!("o{number} has no conversion: {posted:?}");
             people.world.wrong("one credit", what);
         }
         return None;
@@ -63,6 +66,7 @@ pub(super) async fn is_credited_once(
     };
     if order.has_its_value() {
         order.told_the_same();
+        order.told_what_stands();
         order.is_of_whoever_may_have_it();
         let by_sku = order.taken_back();
         if !order.credits().is_empty() {
@@ -85,6 +89,49 @@ pub(super) fn taken_content(people: &People, number: usize) -> usize {
 fn of_sku(amount: i64, sku: &str) -> i64 {
     let lines = basket(amount).into_iter().filter(|(of, _)| *of == sku);
     lines.map(|(_, of_line)| of_line).sum()
+}
+
+/// What stands in the way of a click; none if it earns.
+fn objection(program: &Program, click: &Click, at: i64) -> Option<&'static str> {
+    let age = at - click.at;
+    let clicked = PROGRAMS[click.program];
+    if clicked.merchant != program.merchant {
+        Some("click_unknown")
+    } else if clicked.id != program.id {
+        Some("program_mismatch")
+    } else if !click.is_human {
+        Some("invalid_traffic")
+    } else if age < -300_000 || age > program.window_ms {
+        Some("window_closed")
+    } else {
+        None
+    }
+}
+
+/// The click that a post names, and what stands in its way.
+fn named(
+    people: &People,
+    program: &Program,
+    posted: &Posted,
+) -> (Option<Click>, Option<&'static str>) {
+    let seen = people.seen.borrow();
+    let click = posted
+        .click
+        .and_then(|click| seen.clicks.get(&click)?.clone());
+    let objection = click
+        .as_ref()
+        .and_then(|click| objection(program, click, posted.at));
+    (click, objection)
+}
+
+/// Whether a post of an order that nobody has heard to be recorded was refused for a reason.
+fn may_be_refused(people: &People, order: usize, posted: &Posted) -> bool {
+    let program = PROGRAMS[people.history.orders[order].program];
+    let (_, objection) = named(people, &program, posted);
+    let answer = &posted.answer;
+    // Whether there was no room for it is asked once all orders are known.
+    program.budget.is_some() && super::is_over_budget(answer)
+        || objection.is_some() && answer.status == 422 && answer.body["code"].as_str() == objection
 }
 
 impl Order<'_> {
@@ -140,20 +187,29 @@ impl Order<'_> {
         }
     }
 
-    /// What stands in the way of a click; none if it earns.
-    fn objection(&self, click: &Click, at: i64) -> Option<&'static str> {
-        let age = at - click.at;
-        let clicked = PROGRAMS[click.program];
-        if clicked.merchant != self.program.merchant {
-            Some("click_unknown")
-        } else if clicked.id != self.program.id {
-            Some("program_mismatch")
-        } else if !click.is_human {
-            Some("invalid_traffic")
-        } else if age < -300_000 || age > self.program.window_ms {
-            Some("window_closed")
-        } else {
-            None
+    /// Who earns how much is what the senders were told, unless the order got a new value or a person
+    /// gave it to somebody.
+    fn told_what_stands(&self) {
+        if !self.amended.is_empty() || self.is_given() {
+            return;
+        }
+        let parts = |credits: &Value| -> Vec<(String, i64)> {
+            let credits = credits.as_array().into_iter().flatten();
+            let part = |credit: &Value| {
+                let affiliate = credit["affiliate"].as_str().unwrap_or_default();
+                (affiliate.to_owned(), minor(&credit["amount"]))
+            };
+            let mut parts: Vec<(String, i64)> = credits.map(part).collect();
+            parts.sort_unstable();
+            parts
+        };
+        let stands = parts(&self.found["commissions"]);
+        for posted in &self.posts {
+            let body = &posted.answer.body;
+            let is_credited = posted.answer.status == 200 && body["status"] != "unattributed";
+            if is_credited && parts(&body["commissions"]) != stands {
+                self.wrong(format!("{stands:?} stands, and {body} was told"));
+            }
         }
     }
 
@@ -185,10 +241,7 @@ impl Order<'_> {
         let mut may_earn = BTreeSet::new();
         let mut created = [0, 0];
         for posted in &self.posts {
-            let seen = self.people.seen.borrow();
-            let clicks = &seen.clicks;
-            let click = posted.click.and_then(|click| clicks.get(&click)?.as_ref());
-            let objection = click.and_then(|click| self.objection(click, posted.at));
+            let (click, objection) = named(self.people, &self.program, posted);
             if !self.is_answered(posted, objection) {
                 self.wrong(format!("{objection:?}, but {posted:?}"));
             }
@@ -224,7 +277,10 @@ impl Order<'_> {
             Some(_) => {
                 let is_one = self.program.model == Model::Linear || credits.len() == 1;
                 let may_have_it: BTreeSet<String> = &must_earn | &may_earn;
-                is_one && !credits.is_empty() && names.is_subset(&may_have_it)
+                is_one
+                    && !credits.is_empty()
+                    && names.is_subset(&may_have_it)
+                    && self.is_by_the_post_that_won()
             }
         };
         // Nobody is given an order but one that nobody has, or that is theirs already.
@@ -233,6 +289,76 @@ impl Order<'_> {
                 "credited to {credits:?}, of {must_earn:?}, {may_earn:?} and {given_to:?}"
             ));
         }
+    }
+
+    /// Where it was heard which post was credited: the click that it named decided, alone or with the
+    /// others of its journey.
+    fn is_by_the_post_that_won(&self) -> bool {
+        let is_won = |posted: &&Posted| {
+            let body = &posted.answer.body;
+            body["result"] == "created" && body["status"] != "unattributed"
+        };
+        let mut won = self.posts.iter().filter(is_won);
+        let (Some(won), None) = (won.next(), won.next()) else {
+            return true;
+        };
+        // Without a click nobody knows whose journey it was; one that may not earn itself still names it.
+        let (Some(named), objection) = named(self.people, &self.program, won) else {
+            return false;
+        };
+        let own = objection.is_none().then(|| named.clone());
+        let others = || self.others_of_journey(&named, won.at);
+        let expected: Option<Vec<Click>> = match (self.program.model, own) {
+            (Model::LastClick, Some(own)) => Some(vec![own]),
+            (Model::LastClick, None) => others().map(|others| {
+                let last = others.into_iter().max_by_key(|click| click.at);
+                last.into_iter().collect()
+            }),
+            (Model::Linear, own) => others().map(|others| others.into_iter().chain(own).collect()),
+        };
+        let Some(expected) = expected else {
+            return true;
+        };
+        let mut expected: Vec<String> = expected
+            .iter()
+            .map(|click| affiliate_id(click.affiliate))
+            .collect();
+        let candidates = self.found["explain"]["candidates"].as_array();
+        let credited = candidates
+            .into_iter()
+            .flatten()
+            .filter(|candidate| candidate["share"].is_string());
+        let mut found: Vec<String> = credited
+            .filter_map(|candidate| Some(candidate["affiliate"].as_str()?.to_owned()))
+            .collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        found == expected
+    }
+
+    /// The other clicks of its visitor that may earn an order of this instant, where all of them are
+    /// known: nothing failed, nobody was forgotten, and none was under way just then, nor two at once.
+    fn others_of_journey(&self, named: &Click, at: i64) -> Option<Vec<Click>> {
+        let seen = self.people.seen.borrow();
+        let visitor = (self.number, self.people.history.orders[self.number].program);
+        if self.people.history.roughness > 0 || seen.forgotten_visitors.contains(&visitor) {
+            return None;
+        }
+        let others: Vec<&Click> = seen
+            .visits()
+            .filter(|click| (click.visitor, click.program) == visitor)
+            .filter(|click| click.is_human && click.id != named.id)
+            .collect();
+        if others
+            .iter()
+            .any(|click| (at - click.at).abs() < 2 * SECOND)
+        {
+            return None;
+        }
+        let in_window = |click: &&Click| (0..=self.program.window_ms).contains(&(at - click.at));
+        let in_window: Vec<Click> = others.into_iter().filter(in_window).cloned().collect();
+        let times: BTreeSet<i64> = in_window.iter().map(|click| click.at).collect();
+        (times.len() == in_window.len()).then_some(in_window)
     }
 
     /// The clicks of its visitor that could earn it at this instant, were none named. A visit whose

@@ -110,7 +110,12 @@ fn terms_are_those_given(people: &People, number: usize, terms: &[Since]) {
     }
 }
 
-pub(super) async fn affiliate_is_paid(people: &People, number: usize, due: &Due, days: (i64, i64)) {
+pub(super) async fn affiliate_is_paid(
+    people: &People,
+    number: usize,
+    due: &mut Due,
+    days: (i64, i64),
+) {
     let world = &people.world;
     let id = affiliate_id(number);
     let terms = terms_of(people, &id).await;
@@ -157,7 +162,16 @@ pub(super) async fn affiliate_is_paid(people: &People, number: usize, due: &Due,
 
         let days_of = |line: &Value| day_number(line["day"].as_str().unwrap_or_default());
         for line in &lines {
-            if let Some(what) = misplaced(line, &id, due) {
+            let month = line["day"].as_str().unwrap_or_default()[..7].to_owned();
+            let kinds = due.booked.entry((key.clone(), month)).or_default();
+            let kind = line["kind"].as_str().unwrap_or_default().to_owned();
+            *kinds.entry(kind).or_default() += minor(&line["amount"]);
+        }
+        let earned_on = earned_on(&lines);
+        for line in &lines {
+            let misplaced = misplaced(line, &id, due)
+                .or_else(|| misplaced_back(people, line, &earned_on, days.1));
+            if let Some(what) = misplaced {
                 world.wrong("paid what is due", format!("{key:?}: {what}: {line}"));
             }
         }
@@ -194,10 +208,7 @@ fn misplaced(line: &Value, affiliate: &str, due: &Due) -> Option<&'static str> {
     if !is_reversed && day < payable_on {
         return Some("booked before it is payable");
     }
-    // Whoever booked it had that much time, and its run comes when the day is over.
-    let recorded: Timestamp = text("recorded_at").parse().unwrap_or_default();
-    let latest = recorded.as_millisecond() + i64::try_from(TIMEOUT.as_millis()).unwrap_or(0) + SKEW;
-    if text("kind") != "paid" && day > payable_on.max(latest / DAY) {
+    if text("kind") != "paid" && day > payable_on.max(booked_by(line) / DAY) {
         return Some("booked on a later day than it was payable and recorded");
     }
     let conversion = (text("conversion").to_owned(), affiliate.to_owned());
@@ -210,6 +221,64 @@ fn misplaced(line: &Value, affiliate: &str, due: &Due) -> Option<&'static str> {
         _ => true,
     };
     (!is_right).then_some("payable on another day")
+}
+
+/// Until when whoever recorded a line may have been at it, in milliseconds since 1970: so much time they had.
+fn booked_by(line: &Value) -> i64 {
+    let recorded = line["recorded_at"].as_str().unwrap_or_default();
+    let recorded: Timestamp = recorded.parse().unwrap_or_default();
+    recorded.as_millisecond() + i64::try_from(TIMEOUT.as_millis()).unwrap_or(0) + SKEW
+}
+
+/// By conversion: the days on which its money was booked.
+fn earned_on(lines: &[Value]) -> BTreeMap<String, BTreeSet<i64>> {
+    let mut days: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+    for line in lines.iter().filter(|line| line["kind"] == "earned") {
+        let conversion = line["conversion"].as_str().unwrap_or_default().to_owned();
+        let day = day_number(line["day"].as_str().unwrap_or_default());
+        days.entry(conversion).or_default().insert(day);
+    }
+    days
+}
+
+/// What is wrong with the days of a line that takes money back: a reversal meets the money that it is
+/// of, for as long as no run may have taken that; a payout that came back counts at once.
+fn misplaced_back(
+    people: &People,
+    line: &Value,
+    earned_on: &BTreeMap<String, BTreeSet<i64>>,
+    last: i64,
+) -> Option<&'static str> {
+    let day_of = |name: &str| day_number(line[name].as_str().unwrap_or_default());
+    let (day, payable_on) = (day_of("day"), day_of("payable_on"));
+    match line["kind"].as_str()? {
+        "reversed" => {
+            let own = earned_on.get(line["conversion"].as_str()?);
+            if !own.is_some_and(|own| own.contains(&payable_on)) {
+                return Some("taken back of a day on which it did not earn");
+            }
+            let is_open = booked_by(line) < runs_from(people, payable_on, last);
+            (is_open && day != payable_on).then_some("not taken back of its own day")
+        }
+        "returned" => (payable_on > booked_by(line) / DAY).then_some("comes back late"),
+        _ => None,
+    }
+}
+
+/// The first moment at which a run of this day may begin, in milliseconds since 1970; `last` is the last
+/// day that is run.
+fn runs_from(people: &People, day: i64, last: i64) -> i64 {
+    let moments = people.history.moments.iter();
+    let runs = moments.flat_map(|moment| {
+        let is_run = |step: &Step| match step {
+            Step::Run { back, .. } => (moment.at - back) / DAY > day,
+            _ => false,
+        };
+        moment.steps.iter().any(is_run).then_some(moment.at)
+    });
+    // The checks have the days run that were left.
+    let left = (last - super::DAYS_AFTER + 1) * DAY;
+    runs.min().unwrap_or(left).min(left) - SKEW
 }
 
 fn balance_holds(
