@@ -397,3 +397,56 @@ async fn whoever_is_out_of_a_program_brings_it_nobody_any_more() {
     let worthless = world.postback(clicked("A-2", &click_id(&visit))).await;
     assert_eq!(worthless.body["code"], "program_paused");
 }
+
+#[tokio::test]
+async fn whoever_is_given_a_coupon_or_a_link_is_in_and_an_old_request_lets_nobody_back() {
+    let world = World::with_shop(START).await;
+    let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    let bob = Person::affiliate(&world, "bob").await;
+    let shop = Person::merchant(&world, "shop").await;
+    let asks = json!({"program": "shoes", "affiliate": "bob", "status": "pending"});
+    assert_eq!(bob.post("enrolments", asks).await.status, 201);
+    let terms = json!({"terms_text": "No bidding on our name."});
+    assert_eq!(shop.patch("programs/shoes", 1, terms).await.status, 200);
+
+    // Instead of a yes he is given a coupon.
+    let coupon = json!({"id": "bobs", "program": "shoes", "affiliate": "bob", "code": "BOB10"});
+    let made = shop.post("coupons", coupon.clone()).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let sale = |order: &str| json!({"program": "shoes", "coupon": "BOB10", "order_id": order, "amount": "10"});
+    assert_eq!(world.earns(sale("A-1")).await, "1.00");
+    let path = "enrolments/shoes.bob";
+    let place = world.get(path).await.body;
+    assert_eq!(
+        (&place["status"], &place["terms_version"]),
+        (&json!("active"), &json!(2))
+    );
+
+    let mut version = 2;
+    let mut put_out = async |status: &str, at: &str| {
+        world.turn_to(at).await;
+        let out = shop.patch(path, version, json!({ "status": status })).await;
+        assert_eq!(out.status, 200, "{out:?}");
+        version += 2;
+    };
+    let stands = async || world.get(path).await.body["status"].clone();
+    put_out("ended", "2026-07-01T11:00:00Z").await;
+    // Neither the request of then nor a change of what he has lets him in again,
+    assert_eq!(shop.post("coupons", coupon).await.status, 200);
+    let dates = json!({"valid_to": "2027-01-01T00:00:00Z"});
+    assert_eq!(shop.patch("coupons/bobs", 1, dates).await.status, 200);
+    assert_eq!(stands().await, "ended");
+    // but a new link does, and a coupon that is handed on to him.
+    let link = json!({"slug": "bob-shoes", "program": "shoes", "affiliate": "bob"});
+    assert_eq!(shop.post("links", link).await.status, 201);
+    assert_eq!(stands().await, "active");
+    put_out("declined", "2026-07-01T12:00:00Z").await;
+    let coupon = json!({"id": "annas", "program": "shoes", "affiliate": "anna", "code": "ANNA10"});
+    world.made("coupons", coupon).await;
+    assert_eq!(stands().await, "declined");
+    let handed = shop.patch("coupons/annas", 1, json!({"affiliate": "bob"}));
+    assert_eq!(handed.await.status, 200);
+    assert_eq!(stands().await, "active");
+    assert_eq!(world.earns(sale("A-2")).await, "1.00");
+}

@@ -14,9 +14,12 @@ use shared::setup::{
     Affiliate, Coupon, Enrolment, EnrolmentStatus, Link, Merchant, Payer, Program, ProgramStatus,
     Record,
 };
-use shared::store::{Audit, Created, Versioned};
+use shared::store::{Audit, Created, Replaced, Versioned};
 
 use crate::secrets;
+
+/// How often an enrolment is asked again because it changed meanwhile.
+const RACES_MOST: u32 = 8;
 
 /// Whose a record is, as far as rights go.
 #[derive(Debug, Default)]
@@ -75,14 +78,15 @@ pub trait Resource: Record {
 
     /// What is made with it; what it answers is shown once, beside the record.
     async fn made(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<Value, Problem> {
-        self.made_again(app, now, caller).await?;
+        self.made_again(app, now, now, caller).await?;
         Ok(Value::Null)
     }
 
-    /// What is made with it and may be missing after a lost first try; never a secret.
+    /// What is made with it and may be missing after a lost first try, at `made_at`; never a secret.
     async fn made_again(
         &self,
         _app: &App,
+        _made_at: Timestamp,
         _now: Timestamp,
         _caller: &Caller,
     ) -> Result<(), Problem> {
@@ -90,7 +94,13 @@ pub trait Resource: Record {
     }
 
     /// What a change brings with it: made before the change is in force.
-    async fn changing(&self, _app: &App, _now: Timestamp, _caller: &Caller) -> Result<(), Problem> {
+    async fn changing(
+        &self,
+        _app: &App,
+        _before: &Self,
+        _now: Timestamp,
+        _caller: &Caller,
+    ) -> Result<(), Problem> {
         Ok(())
     }
 
@@ -137,19 +147,42 @@ async fn terms_version(app: &App, program: &ProgramId) -> Result<u64, Problem> {
         .ok_or_else(|| Problem::invalid("program_unknown", "program"))
 }
 
-/// Lets an affiliate in on the program's own terms, unless it has a place there already.
+/// Lets an affiliate in by what it was given at `given_at`: one that was never in on the program's own
+/// terms, one that asks, was turned down or has left on those that it had. What was decided after
+/// that instant stands, so that an old request that comes again lets nobody back in.
 async fn enrol(
     app: &App,
     program: &ProgramId,
     affiliate: &AffiliateId,
+    given_at: Timestamp,
     now: Timestamp,
     caller: &Caller,
 ) -> Result<(), Problem> {
-    let version = terms_version(app, program).await?;
-    let enrolment = Enrolment::plain(program.clone(), affiliate.clone(), version);
-    let audit = Audit::by(caller, "create enrolment", None);
-    let made = app.store.create(&enrolment, now, &audit).await;
-    made.map(drop).map_err(unavailable)
+    for _ in 0..RACES_MOST {
+        let version = terms_version(app, program).await?;
+        let enrolment = Enrolment::plain(program.clone(), affiliate.clone(), version);
+        let audit = Audit::by(caller, "create enrolment", None);
+        let made = app.store.create(&enrolment, now, &audit).await;
+        let standing = match made.map_err(unavailable)? {
+            Created::New(_) => return Ok(()),
+            Created::Exists(standing) => standing,
+        };
+        if standing.record.status == EnrolmentStatus::Active || given_at < standing.since {
+            return Ok(());
+        }
+        let active = Enrolment {
+            status: EnrolmentStatus::Active,
+            terms_version: Some(version),
+            ..standing.record.clone()
+        };
+        let audit = Audit::by(caller, "change enrolment", None);
+        let replaced = app.store.replace(&standing, &active, now, &audit).await;
+        match replaced.map_err(unavailable)? {
+            Replaced::Done(_) => return Ok(()),
+            Replaced::Moved => {}
+        }
+    }
+    Err(Problem::unavailable())
 }
 
 /// Whose programs are, each asked once in a request: a program never changes hands, and a list may
@@ -243,13 +276,19 @@ impl Resource for Merchant {
     }
 
     async fn made(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<Value, Problem> {
-        self.made_again(app, now, caller).await?;
+        self.made_again(app, now, now, caller).await?;
         let secret = secrets::first(app, &self.id, now, caller).await?;
         Ok(json!({ "secret": secret }))
     }
 
     /// The books open with the first merchant: before it there is nothing to run.
-    async fn made_again(&self, app: &App, now: Timestamp, _: &Caller) -> Result<(), Problem> {
+    async fn made_again(
+        &self,
+        app: &App,
+        _: Timestamp,
+        now: Timestamp,
+        _: &Caller,
+    ) -> Result<(), Problem> {
         let day = shared::period::day_of(now);
         app.store.open_books(day).await.map_err(unavailable)
     }
@@ -535,11 +574,18 @@ impl Resource for Link {
     }
 
     /// A link made by a merchant or an admin enrols.
-    async fn made_again(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<(), Problem> {
+    async fn made_again(
+        &self,
+        app: &App,
+        made_at: Timestamp,
+        now: Timestamp,
+        caller: &Caller,
+    ) -> Result<(), Problem> {
         if caller.affiliate().is_some() {
             return Ok(());
         }
-        enrol(app, &self.program, &self.affiliate, now, caller).await
+        let (program, affiliate) = (&self.program, &self.affiliate);
+        enrol(app, program, affiliate, made_at, now, caller).await
     }
 
     fn shown(&self, app: &App, _: &Caller) -> Value {
@@ -573,13 +619,29 @@ impl Resource for Coupon {
         pair(app, &self.program, &self.affiliate).await.map(drop)
     }
 
-    async fn made_again(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<(), Problem> {
-        enrol(app, &self.program, &self.affiliate, now, caller).await
+    async fn made_again(
+        &self,
+        app: &App,
+        made_at: Timestamp,
+        now: Timestamp,
+        caller: &Caller,
+    ) -> Result<(), Problem> {
+        let (program, affiliate) = (&self.program, &self.affiliate);
+        enrol(app, program, affiliate, made_at, now, caller).await
     }
 
     /// Whoever takes a coupon over is let in as well.
-    async fn changing(&self, app: &App, now: Timestamp, caller: &Caller) -> Result<(), Problem> {
-        enrol(app, &self.program, &self.affiliate, now, caller).await
+    async fn changing(
+        &self,
+        app: &App,
+        before: &Self,
+        now: Timestamp,
+        caller: &Caller,
+    ) -> Result<(), Problem> {
+        if self.affiliate == before.affiliate {
+            return Ok(());
+        }
+        enrol(app, &self.program, &self.affiliate, now, now, caller).await
     }
 }
 

@@ -157,7 +157,11 @@ async fn create<R: Resource>(
         }
         Created::Exists(standing) if is_first::<R>(app, &standing, &asked).await? => {
             // The first answer may have been lost before all that hangs on it was made.
-            standing.record.made_again(app, request.now, caller).await?;
+            let made_at = standing.made_at;
+            standing
+                .record
+                .made_again(app, made_at, request.now, caller)
+                .await?;
             Ok(shown(app, caller, StatusCode::OK, &standing))
         }
         Created::Exists(_) => Err(Problem::conflict("exists")),
@@ -211,7 +215,9 @@ async fn change<R: Resource>(
     changed
         .check(app, caller, before, reason.as_deref())
         .await?;
-    changed.changing(app, request.now, caller).await?;
+    changed
+        .changing(app, &seen.record, request.now, caller)
+        .await?;
     let audit = Audit::by(caller, format!("change {}", R::KIND), reason);
     let replaced = app
         .store
