@@ -327,3 +327,69 @@ async fn deep_links_lead_to_the_destinations_host_unless_others_are_listed_and_i
     assert_eq!(world.patch("programs/shoes", 3, moved).await.status, 200);
     assert_eq!(hosts().await, json!(["a.example", "b.example"]));
 }
+
+#[tokio::test]
+async fn two_links_never_have_one_id() {
+    let world = World::with_shop(START).await;
+    let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    let slug_of = async |id: &str| {
+        let found = world.get(&format!("links/{id}")).await.body;
+        found["slug"].as_str().map(str::to_owned)
+    };
+    let named = |affiliate: &str, id: &str, slug: &str| json!({"id": id, "slug": slug, "program": "shoes", "affiliate": affiliate});
+    let plain = |affiliate: &str, slug: &str| json!({"slug": slug, "program": "shoes", "affiliate": affiliate});
+    for (first, second, id, slug) in [
+        (
+            named("anna", "spring", "S24"),
+            plain("bob", "spring"),
+            "spring",
+            "S24",
+        ),
+        (
+            plain("bob", "summer"),
+            named("anna", "summer", "M24"),
+            "summer",
+            "summer",
+        ),
+    ] {
+        assert_eq!(world.post("links", first.clone()).await.status, 201);
+        let refused = world.post("links", second).await;
+        assert_eq!(
+            (refused.status, &refused.body["code"]),
+            (409, &json!("exists")),
+            "{id}"
+        );
+        assert_eq!(slug_of(id).await.as_deref(), Some(slug));
+        assert_eq!(world.post("links", first).await.status, 200, "{id}");
+    }
+    // What is another's slug may be an id, which comes first.
+    world.made("links", named("anna", "autumn", "a24")).await;
+    assert_eq!(slug_of("a24").await.as_deref(), Some("a24"));
+    world.made("links", named("bob", "a24", "B24")).await;
+    assert_eq!(slug_of("a24").await.as_deref(), Some("B24"));
+    assert_eq!(slug_of("autumn").await.as_deref(), Some("a24"));
+}
+
+#[tokio::test]
+async fn a_link_of_before_ids_were_kept_apart_keeps_its_own() {
+    let world = World::with_shop(START).await;
+    let link = |id: &str, slug: &str| json!({"id": id, "slug": slug, "program": "shoes", "affiliate": "anna"});
+    // Two of one id, as there may be of then.
+    for slug in ["S24", "spring"] {
+        world.made("links", link("spring", slug)).await;
+        world.lose("NAME#link#spring", "CUR").await;
+    }
+    for slug in ["S24", "spring"] {
+        let found = world.get(&format!("links/{slug}")).await.body;
+        assert_eq!(
+            (&found["id"], &found["slug"]),
+            (&json!("spring"), &json!(slug))
+        );
+    }
+    let refused = world.post("links", link("spring", "S25")).await;
+    assert_eq!(
+        (refused.status, &refused.body["code"]),
+        (409, &json!("exists"))
+    );
+}

@@ -530,20 +530,26 @@ impl Resource for Link {
         })
     }
 
+    /// By its id, else by its slug.
     async fn find(app: &App, id: &str) -> Result<Option<Versioned<Self>>, Problem> {
         let key = shared::click::LinkId::of(id).to_string();
         let found = app.store.record::<Self>(&key).await.map_err(unavailable)?;
-        match found.filter(|found| found.record.slug.as_str() == id) {
-            Some(found) => Ok(Some(found)),
-            None => app.store.record_called(id).await.map_err(unavailable),
+        let by_slug = found.filter(|found| found.record.slug.as_str() == id);
+        if by_slug
+            .as_ref()
+            .is_some_and(|found| found.record.public_id() == id)
+        {
+            return Ok(by_slug);
         }
+        let called = app.store.record_called(id).await.map_err(unavailable)?;
+        Ok(called.or(by_slug))
     }
 
     async fn check(
         &self,
         app: &App,
         caller: &Caller,
-        _: Option<&Self>,
+        before: Option<&Self>,
         _: Option<&str>,
     ) -> Result<(), Problem> {
         let is_loopback = self
@@ -569,6 +575,14 @@ impl Resource for Link {
             if is_elsewhere {
                 return Err(Problem::invalid("host_not_allowed", "destination"));
             }
+        }
+        // A link that was made before ids were kept apart from slugs holds its own by nothing else.
+        if let (None, Some(name)) = (before, &self.name)
+            && let Some(namesake) = Self::find(app, name.as_str()).await?
+            && namesake.record.public_id() == name.as_str()
+            && namesake.record.slug != self.slug
+        {
+            return Err(Problem::conflict("exists"));
         }
         Ok(())
     }

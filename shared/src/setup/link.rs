@@ -92,8 +92,9 @@ impl Record for Link {
         LinkId::of(self.slug.as_str()).to_string()
     }
 
+    /// Its slug too, where that is its id: no other link may be called so.
     fn given_name(&self) -> Option<&str> {
-        self.name.as_ref().map(GivenId::as_str)
+        Some(self.public_id())
     }
 
     fn owner(&self) -> Option<String> {
