@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
-use tests::{BROWSER, Person, World, answer};
+use tests::{Answer, BROWSER, Person, World, answer};
 
 const START: &str = "2026-07-01T10:00:00Z";
 
@@ -392,4 +392,48 @@ async fn a_link_of_before_ids_were_kept_apart_keeps_its_own() {
         (refused.status, &refused.body["code"]),
         (409, &json!("exists"))
     );
+}
+
+#[tokio::test]
+async fn what_no_item_could_hold_is_refused_and_not_tried_for_ever() {
+    let world = World::with_shop(START).await;
+    let check = |answer: &Answer, expected: (u16, Option<&str>)| {
+        assert_eq!((answer.status, answer.body["code"].as_str()), expected);
+    };
+    let too_large = (422, Some("record_too_large"));
+
+    let rule = |number: usize| {
+        let steps: Vec<_> = (0..10)
+            .map(|step| json!({"from": format!("{}", step * 1_000), "percent": "7.5"}))
+            .collect();
+        json!({
+            "type": "tiered", "when": {"sku": format!("sku-{number}")},
+            "tiers": {"by": "amount", "period": "month", "steps": steps},
+        })
+    };
+    let rules: Vec<_> = (0..1_000).map(rule).collect();
+    let rules = json!({ "commission": rules });
+    check(&world.patch("programs/shoes", 1, rules).await, too_large);
+
+    let payer = |accounts: usize| {
+        let account = |number| json!({"id": format!("a-{number:030}"), "currency": "EUR", "method": "manual"});
+        let accounts: Vec<_> = (0..accounts).map(account).collect();
+        json!({
+            "id": "agency", "legal_name": "Agency", "accounts": accounts,
+            "address": {"town": "Bonn", "country": "DE"},
+        })
+    };
+    // 77 bytes each.
+    check(&world.post("payers", payer(4_600)).await, too_large);
+    check(&world.post("payers", payer(4_400)).await, (201, None));
+
+    let secret = |programs: usize| {
+        let programs: Vec<_> = (0..programs)
+            .map(|number| format!("program-{number:024}"))
+            .collect();
+        json!({"label": "one", "scope": "all", "kind": "server", "programs": programs})
+    };
+    let path = "merchants/shop/secrets";
+    check(&world.post(path, secret(10_000)).await, too_large);
+    check(&world.post(path, secret(9_900)).await, (201, None));
 }

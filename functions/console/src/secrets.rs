@@ -11,7 +11,7 @@ use shared::rights::{Action, Caller};
 use shared::setup::{Merchant, NewToken, Secret};
 use shared::store::{Audit, Created, Replaced};
 
-use crate::serve::visible;
+use crate::serve::{fits, visible};
 
 pub async fn serve(
     app: &App,
@@ -35,6 +35,7 @@ pub async fn serve(
             let number = keys.signing_number();
             let secret = Secret::asked_for(&mut fields, id, merchant.clone(), number, token.hash)?;
             fields.finish()?;
+            fits(&secret)?;
             let body = keep(app, &keys, &secret, &token, request.now, caller).await?;
             Ok(Response::json(StatusCode::CREATED, &body))
         }

@@ -10,6 +10,9 @@ use shared::store::{Audit, Created, Replaced, Versioned};
 
 use crate::resources::{Owners, Programs, Resource};
 
+/// Bytes of a record's text. The table holds items of 400 KB, with all that stands beside it.
+const RECORD_BYTES_MOST: usize = 350_000;
+
 /// Serves one resource: `rest` is what follows its name in the path.
 pub async fn serve<R: Resource>(
     app: &App,
@@ -110,6 +113,15 @@ async fn list<R: Resource>(
     }
 }
 
+/// What the table could never take is refused before it is asked: it would say 503 for ever.
+pub fn fits<R: Record>(record: &R) -> Result<(), Problem> {
+    if record.to_json().to_string().len() <= RECORD_BYTES_MOST {
+        Ok(())
+    } else {
+        Err(Problem::refused("record_too_large"))
+    }
+}
+
 async fn create<R: Resource>(
     app: &App,
     request: &Request,
@@ -134,6 +146,7 @@ async fn create<R: Resource>(
         }
     }
     let asked = R::parse(&body)?;
+    fits(&asked)?;
     let owners = asked.owners(app, caller, &Programs::default()).await?;
     // What may not be made in another's name looks like what does not exist.
     caller.may(R::CREATE, subject(&owners))?;
@@ -211,6 +224,7 @@ async fn change<R: Resource>(
         }
     }
     let changed = patched(&seen.record, &patch)?;
+    fits(&changed)?;
     let before = Some(&seen.record);
     changed
         .check(app, caller, before, reason.as_deref())
