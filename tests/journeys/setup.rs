@@ -437,3 +437,54 @@ async fn what_no_item_could_hold_is_refused_and_not_tried_for_ever() {
     check(&world.post(path, secret(10_000)).await, too_large);
     check(&world.post(path, secret(9_900)).await, (201, None));
 }
+
+#[tokio::test]
+async fn a_rule_that_no_order_can_reach_is_not_saved() {
+    let world = World::with_shop(START).await;
+    let flat = |goal: &str| json!({"type": "flat", "amount": "3", "goal": goal});
+    let check = |answer: &Answer, code: &str, field: &str| {
+        let body = &answer.body;
+        assert_eq!(
+            (answer.status, &body["code"], &body["field"]),
+            (422, &json!(code), &json!(field))
+        );
+    };
+    let rules = |rules: serde_json::Value| json!({ "commission": rules });
+    let last = json!({"type": "percent", "percent": "10"});
+    // Without a word on goals there is only `sale`.
+    let dead = rules(json!([flat("sale"), flat("lead"), last]));
+    let refused = world.patch("programs/shoes", 1, dead.clone()).await;
+    check(&refused, "rule_unreachable", "commission[1]");
+    let uk = json!({"type": "flat", "amount": "3", "when": {"country": "UK"}});
+    let refused = world
+        .patch("programs/shoes", 1, rules(json!([uk, last])))
+        .await;
+    check(&refused, "country_invalid", "commission[0].when.country");
+    let mut hats = json!({
+        "id": "hats", "merchant": "shop", "name": "Hats", "currency": "EUR",
+        "destination": "https://shop.example/", "goals": [{"name": "trial.start"}],
+    });
+    hats["commission"] = json!([flat("trial")]);
+    let refused = world.post("programs", hats.clone()).await;
+    check(&refused, "rule_unreachable", "commission[0]");
+    hats["commission"] = json!([flat("Trial.Start"), flat("TRIAL.start")]);
+    let refused = world.post("programs", hats.clone()).await;
+    check(&refused, "rule_unreachable", "commission[1]");
+    hats["commission"] = json!([flat("Trial.Start")]);
+    assert_eq!(world.post("programs", hats).await.status, 201);
+
+    // With its goal it is saved and pays; then the goal is not taken away from it,
+    let mut both = dead;
+    both["goals"] = json!([{"name": "sale"}, {"name": "Lead"}]);
+    assert_eq!(world.patch("programs/shoes", 1, both).await.status, 200);
+    let click = world.click("anna-shoes").await;
+    let lead = json!({"click_id": click, "order_id": "A-1", "goal": "lead"});
+    assert_eq!(world.earns(lead).await, "3.00");
+    let fewer = json!({"goals": [{"name": "sale"}]});
+    let refused = world.patch("programs/shoes", 2, fewer).await;
+    check(&refused, "rule_unreachable", "commission[1]");
+    // and what is only tried may be for any.
+    let tried = json!({"affiliate": "anna", "amount": "50", "commission": [flat("call"), last]});
+    let tried = world.post("programs/shoes/rules:preview", tried).await;
+    assert_eq!(tried.body["amount"], "5.00");
+}

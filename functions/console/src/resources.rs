@@ -324,6 +324,13 @@ impl Resource for Program {
         if self.is_loopback() && !app.is_one_machine {
             return Err(Problem::invalid("address_invalid", "destination"));
         }
+        let as_before = before.is_some_and(|before| {
+            before.commission == self.commission && before.goals == self.goals
+        });
+        // What was saved before this was asked may be paused all the same.
+        if !as_before {
+            self.rules_are_within_reach()?;
+        }
         // By way of `paused` too: what was active once may pause and go on as it likes.
         let is_launch = self.status == ProgramStatus::Active
             && before.is_none_or(|before| before.status != ProgramStatus::Active);

@@ -11,6 +11,7 @@ use super::tiers::Tiers;
 use crate::http_types::{Fields, Invalid};
 use crate::ids::{AffiliateId, RuleId};
 use crate::money::{Currency, Money, Percent};
+use crate::setup::Goal;
 
 /// One rule of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,12 @@ impl Rule {
     #[must_use]
     pub fn goal(&self) -> Option<&str> {
         self.asked.get(Condition::Goal)
+    }
+
+    /// The country it is for, as it was given; none is every country.
+    #[must_use]
+    pub fn country(&self) -> Option<&str> {
+        self.asked.get(Condition::Country)
     }
 
     pub(super) fn valid_at(&self, at: Timestamp) -> bool {
@@ -191,7 +198,10 @@ fn read_one(mut fields: Fields, id: RuleId, currency: Currency) -> Result<Rule, 
     }
 
     let mut asked = Asked::default();
-    if let Some(goal) = fields.parsed("goal", "goal_invalid", word)? {
+    let goal = fields.parsed("goal", "goal_invalid", |text| {
+        value_of(Condition::Goal, text)
+    })?;
+    if let Some(goal) = goal {
         asked.set(Condition::Goal, &goal);
     }
     let mut coupon_as_written = None;
@@ -225,7 +235,11 @@ fn read_one(mut fields: Fields, id: RuleId, currency: Currency) -> Result<Rule, 
 /// What a condition may be compared with; a value that no sale can have is refused.
 fn value_of(condition: Condition, text: &str) -> Result<String, ()> {
     match condition {
-        Condition::Goal => return word(text),
+        Condition::Goal => {
+            if !Goal::is_name(text) {
+                return Err(());
+            }
+        }
         Condition::Affiliate => drop(AffiliateId::parse(text).map_err(drop)?),
         Condition::Group => return word(text),
         Condition::Customer => drop(Customer::parse(text).ok_or(())?),
@@ -240,7 +254,7 @@ fn value_of(condition: Condition, text: &str) -> Result<String, ()> {
     Ok(text.to_owned())
 }
 
-/// 1 to 64 of `[A-Za-z0-9_-]`: a goal or a group.
+/// 1 to 64 of `[A-Za-z0-9_-]`: a group.
 fn word(text: &str) -> Result<String, ()> {
     let fits = (1..=64).contains(&text.len());
     let plain = text

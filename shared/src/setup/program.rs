@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::caps::Cap;
 use super::destination::{self, Destination, host};
 use super::enrolment::hold_days;
-use super::text::{label_required, put};
+use super::text::{country, label_required, put};
 use super::words::words;
 use super::{Dates, Invalid, Record};
 use crate::attribution::Attribution;
@@ -142,6 +142,25 @@ impl Program {
         self.goals
             .iter()
             .find(|goal| goal.name.eq_ignore_ascii_case(name))
+    }
+
+    /// What rules are asked when they are saved; versions from before may hold such as these.
+    ///
+    /// # Errors
+    /// The first rule that no order can ever reach: its goal is none that the program declares
+    /// (`rule_unreachable`), or its country does not exist (`country_invalid`).
+    pub fn rules_are_within_reach(&self) -> Result<(), Invalid> {
+        for (position, rule) in self.commission.as_slice().iter().enumerate() {
+            if rule.goal().is_some_and(|goal| self.goal(goal).is_none()) {
+                let field = format!("commission[{position}]");
+                return Err(Invalid::new(field, "rule_unreachable"));
+            }
+            if rule.country().is_some_and(|text| country(text).is_err()) {
+                let field = format!("commission[{position}].when.country");
+                return Err(Invalid::new(field, "country_invalid"));
+            }
+        }
+        Ok(())
     }
 
     /// Whether its links lead to it at this instant.
@@ -490,6 +509,33 @@ mod tests {
     fn a_goal_is_found_whatever_its_case() {
         let program = Program::parse(&with("goals", json!([{"name": "Lead"}]))).unwrap();
         assert!(program.goal("LEAD").is_some() && program.goal("sale").is_none());
+    }
+
+    #[test]
+    fn a_rule_within_reach_is_for_a_declared_goal_and_a_country_that_exists() {
+        let flat = |extra: Value| {
+            let mut rule = json!({"type": "flat", "amount": "1"});
+            super::super::merge(&mut rule, &extra);
+            rule
+        };
+        let unreachable = ("commission[1]", "rule_unreachable");
+        let nowhere = ("commission[1].when.country", "country_invalid");
+        for (extra, refused) in [
+            (json!({"goal": "trial.start"}), None),
+            (json!({"goal": "Trial.START"}), None),
+            (json!({"goal": "trial"}), Some(unreachable)),
+            (json!({"goal": "sale"}), Some(unreachable)),
+            (json!({"when": {"country": "GB"}}), None),
+            (json!({"when": {"country": "UK"}}), Some(nowhere)),
+        ] {
+            let mut given = with("goals", json!([{"name": "trial.start"}]));
+            let first = flat(json!({"when": {"sku": "a"}}));
+            given["commission"] = json!([first, flat(extra.clone())]);
+            let program = Program::parse(&given).unwrap();
+            assert_eq!(Program::parse(&program.to_json()).unwrap(), program);
+            let expected = refused.map_or(Ok(()), |(field, code)| Err(Invalid::new(field, code)));
+            assert_eq!(program.rules_are_within_reach(), expected, "{extra}");
+        }
     }
 
     #[test]
