@@ -404,3 +404,54 @@ async fn a_list_of_decisions_needs_neither_the_only_merchants_name_nor_its_own_k
     let named = lines(&send("&merchant=shop", None, csv).await.body);
     assert_eq!(named, [line(1, 200, "would_change")]);
 }
+
+#[tokio::test]
+async fn a_list_of_decisions_keeps_to_its_program_and_takes_reasons_that_a_person_could_give() {
+    let world = World::with_shop(START).await;
+    let manual = json!({"approval": "manual"});
+    assert_eq!(world.patch("programs/shoes", 1, manual).await.status, 200);
+    let hats = json!({
+        "id": "hats", "merchant": "shop", "name": "Hats", "currency": "EUR",
+        "destination": "https://shop.example/", "status": "active", "override": "a test",
+        "commission": [{"type": "percent", "percent": "10"}],
+    });
+    world.made("programs", hats).await;
+    let click = world.click("anna-shoes").await;
+    for order in ["A-1", "A-2"] {
+        let sale = json!({"click_id": click, "order_id": order, "amount": "100"});
+        assert_eq!(world.postback(sale).await.body["status"], "pending");
+    }
+    let shop = Person::merchant(&world, "shop").await;
+    let send = async |query: &str, body: &[Value]| {
+        let headers = [("authorization", shop.bearer.as_str())];
+        let path = format!("/api/v1/conversions/decisions?{query}");
+        let body: Vec<String> = body.iter().map(Value::to_string).collect();
+        let body = Bytes::from(body.join("\n"));
+        lines(&world.send(Method::POST, &path, &headers, body).await.body)
+    };
+    // By `hats` alone no order of `shoes` is meant, though the shop counts its orders over both.
+    let approve = json!({"order_id": "A-1", "action": "approve"});
+    for dry in ["", "&dry_run=1"] {
+        let query = format!("program=hats{dry}");
+        let answers = send(&query, std::slice::from_ref(&approve)).await;
+        assert_eq!(answers, [line(1, 404, "order_unknown")]);
+    }
+    let long = "x".repeat(501);
+    let mut bad = Vec::new();
+    for action in ["reject", "reverse", "amend"] {
+        for reason in [" ", "a\u{7}b", &long] {
+            let decision =
+                json!({"order_id": "A-1", "action": action, "amount": "50", "reason": reason});
+            bad.push(decision);
+        }
+    }
+    for query in ["dry_run=1", "program=shoes"] {
+        for (_, http, word) in send(query, &bad).await {
+            assert_eq!((http, word.as_str()), (422, "text_invalid"));
+        }
+    }
+    let reject = json!({"order_id": "A-2", "action": "reject", "reason": "fake, by phone"});
+    let answers = send("program=shoes", &[approve, reject]).await;
+    assert_eq!(answers, [line(1, 200, "changed"), line(2, 200, "changed")]);
+    assert_eq!(world.balance("anna").await["on_hold"], "10.00");
+}

@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use shared::app::{App, unavailable};
 use shared::conversion::{Conversion, OrderKey, Status, digest, is_order_id};
-use shared::http_types::{Fields, Page, Problem, Request, Response};
+use shared::http_types::{Fields, Page, Problem, Request, Response, is_note};
 use shared::ids::{MerchantId, ProgramId};
 use shared::lambda::Watch;
 use shared::reversing::{self, Asked};
@@ -51,13 +51,9 @@ pub async fn decide(
         .await
         .map_err(unavailable)?;
     let found = found.ok_or_else(Problem::not_found)?.record;
-    let program = match (found.order_scope, program) {
-        (OrderScope::Merchant, _) => None,
-        (OrderScope::Program, Some(program)) => Some(program),
-        (OrderScope::Program, None) => {
-            return Err(Problem::invalid("parameter_missing", "program"));
-        }
-    };
+    if found.order_scope == OrderScope::Program && program.is_none() {
+        return Err(Problem::invalid("parameter_missing", "program"));
+    }
     if request.body.len() > BYTES_MOST {
         return Err(Problem::too_large());
     }
@@ -71,6 +67,7 @@ pub async fn decide(
         request,
         caller,
         merchant,
+        order_scope: found.order_scope,
         program,
         is_dry,
     };
@@ -158,6 +155,8 @@ struct Bulk<'a> {
     request: &'a Request,
     caller: &'a Caller,
     merchant: MerchantId,
+    order_scope: OrderScope,
+    /// Whose orders alone are meant.
     program: Option<ProgramId>,
     is_dry: bool,
 }
@@ -170,7 +169,9 @@ impl Bulk<'_> {
         })?;
         let action = line.required("action")?;
         let amount = line.text("amount")?;
-        let reason = line.text("reason")?;
+        let reason = line.parsed("reason", "text_invalid", |text| {
+            is_note(text).then(|| text.to_owned()).ok_or(())
+        })?;
         let id = line.parsed("id", "id_invalid", |text| {
             let is_name = is_order_id(text) && !text.starts_with(' ');
             is_name.then(|| text.to_owned()).ok_or(())
@@ -178,7 +179,10 @@ impl Bulk<'_> {
         line.finish()?;
         let order = OrderKey {
             merchant: self.merchant.clone(),
-            program: self.program.clone(),
+            program: match self.order_scope {
+                OrderScope::Program => self.program.clone(),
+                OrderScope::Merchant => None,
+            },
             order_id: order_id.clone(),
             goal: goal.clone().unwrap_or_default(),
         };
@@ -189,8 +193,9 @@ impl Bulk<'_> {
             .await
             .map_err(unavailable)?;
         found.retain(|conversion| {
-            goal.as_ref()
-                .is_none_or(|goal| conversion.key.goal == *goal)
+            let (goal, program) = (goal.as_ref(), self.program.as_ref());
+            goal.is_none_or(|goal| conversion.key.goal == *goal)
+                && program.is_none_or(|program| conversion.program == *program)
         });
         let seen = match found.len() {
             0 => return Err(Problem::new(StatusCode::NOT_FOUND, "order_unknown")),
