@@ -450,3 +450,30 @@ async fn whoever_is_given_a_coupon_or_a_link_is_in_and_an_old_request_lets_nobod
     assert_eq!(stands().await, "active");
     assert_eq!(world.earns(sale("A-2")).await, "1.00");
 }
+
+#[tokio::test]
+async fn an_affiliate_comes_in_without_a_word_as_far_as_the_program_lets_it() {
+    let world = World::with_shop(START).await;
+    world.rival().await;
+    let open = json!({"join": "open"});
+    assert_eq!(world.patch("programs/hats", 1, open).await.status, 200);
+    let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    let bob = Person::affiliate(&world, "bob").await;
+    let ask = async |program: &str, status: Value, expected: (u16, &str)| {
+        let body = json!({"program": program, "affiliate": "bob", "status": status});
+        let answer = bob.post("enrolments", body).await;
+        let code = answer.body["code"].as_str();
+        let word = code.or(answer.body["status"].as_str());
+        assert_eq!((answer.status, word.unwrap_or("?")), expected, "{program}");
+    };
+    ask("shoes", json!("active"), (403, "forbidden")).await;
+    ask("shoes", json!(null), (201, "pending")).await;
+    ask("hats", json!(""), (201, "active")).await;
+    ask("caps", json!(null), (422, "program_unknown")).await;
+    // Asked again, it is as it was, though the program has changed.
+    let open = json!({"join": "open"});
+    assert_eq!(world.patch("programs/shoes", 1, open).await.status, 200);
+    ask("shoes", json!(null), (200, "pending")).await;
+    ask("hats", json!(null), (200, "active")).await;
+}

@@ -11,8 +11,8 @@ use shared::http_types::{Page, Problem};
 use shared::ids::{AffiliateId, MerchantId, PayerId, ProgramId};
 use shared::rights::{Action, Caller};
 use shared::setup::{
-    Affiliate, Coupon, Enrolment, EnrolmentStatus, Link, Merchant, Payer, Program, ProgramStatus,
-    Record,
+    Affiliate, Coupon, Enrolment, EnrolmentStatus, Join, Link, Merchant, Payer, Program,
+    ProgramStatus, Record,
 };
 use shared::store::{Audit, Created, Replaced, Versioned};
 
@@ -63,6 +63,11 @@ pub trait Resource: Record {
         _before: Option<&Self>,
         _reason: Option<&str>,
     ) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    /// What its sender leaves out and who it is says, before it is read.
+    async fn filled(_body: &mut Value, _app: &App, _caller: &Caller) -> Result<(), Problem> {
         Ok(())
     }
 
@@ -458,6 +463,37 @@ impl Resource for Enrolment {
         })
     }
 
+    /// An affiliate that does not say how it comes in comes in as far as the program lets it; sent
+    /// again, as it did then.
+    async fn filled(body: &mut Value, app: &App, caller: &Caller) -> Result<(), Problem> {
+        let status = &body["status"];
+        if caller.affiliate().is_none() || !(status.is_null() || status == "") {
+            return Ok(());
+        }
+        let text = |name: &str| body[name].as_str().unwrap_or_default();
+        let ids = (
+            ProgramId::parse(text("program")),
+            AffiliateId::parse(text("affiliate")),
+        );
+        let (Ok(program), Ok(affiliate)) = ids else {
+            return Ok(());
+        };
+        let key = Self::key(&program, &affiliate);
+        let first = app.store.version::<Self>(&key, 1).await;
+        let status = match first.map_err(unavailable)? {
+            Some(first) => first.record.status,
+            None => {
+                let found = app.store.record::<Program>(program.as_str()).await;
+                match found.map_err(unavailable)? {
+                    Some(found) if found.record.join == Join::Open => EnrolmentStatus::Active,
+                    _ => EnrolmentStatus::Pending,
+                }
+            }
+        };
+        body["status"] = json!(status.as_str());
+        Ok(())
+    }
+
     /// Without a word on it, on the terms that are in force.
     async fn completed(self, app: &App) -> Result<Self, Problem> {
         let terms_version = match self.terms_version {
@@ -512,7 +548,7 @@ impl Resource for Enrolment {
             };
         }
         // An affiliate asks; it does not let itself in, nor on terms of its own.
-        let is_open = program.join == shared::setup::Join::Open;
+        let is_open = program.join == Join::Open;
         let asks_only = self.group.is_none()
             && self.hold_days.is_none()
             && (is_open || self.status == EnrolmentStatus::Pending);

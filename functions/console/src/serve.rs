@@ -145,6 +145,9 @@ async fn create<R: Resource>(
             }
         }
     }
+    if body.is_object() {
+        R::filled(&mut body, app, caller).await?;
+    }
     let asked = R::parse(&body)?;
     fits(&asked)?;
     let owners = asked.owners(app, caller, &Programs::default()).await?;
