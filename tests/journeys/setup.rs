@@ -488,3 +488,60 @@ async fn a_rule_that_no_order_can_reach_is_not_saved() {
     let tried = world.post("programs/shoes/rules:preview", tried).await;
     assert_eq!(tried.body["amount"], "5.00");
 }
+
+#[tokio::test]
+async fn an_affiliate_sees_no_terms_of_other_groups_or_by_others_coupons() {
+    let world = World::with_shop(START).await;
+    for (id, group) in [("bob", json!("vip")), ("cleo", json!("vip"))] {
+        let affiliate = json!({
+            "id": id, "name": id, "email": "x@example.com", "country": "DE", "group": group,
+        });
+        world.made("affiliates", affiliate).await;
+        let link = json!({"slug": id, "program": "shoes", "affiliate": id});
+        world.made("links", link).await;
+    }
+    let coupon = json!({"program": "shoes", "affiliate": "bob", "code": "Bob10"});
+    world.made("coupons", coupon).await;
+    // In this program cleo is in another group than elsewhere.
+    let group = json!({"group": "news"});
+    let moved = world.patch("enrolments/shoes.cleo", 1, group).await;
+    assert_eq!(moved.status, 200, "{moved:?}");
+    let when = |id: &str, when: serde_json::Value| json!({"id": id, "type": "percent", "percent": "20", "when": when});
+    let rules = json!({"commission": [
+        when("bobs", json!({"coupon": "BOB10"})),
+        when("annas", json!({"affiliate": "anna", "group": "vip"})),
+        when("vip", json!({"group": "vip", "sku": "a"})),
+        when("news", json!({"group": "news"})),
+        {"id": "all", "type": "percent", "percent": "10"},
+    ]});
+    assert_eq!(world.patch("programs/shoes", 1, rules).await.status, 200);
+
+    for (who, seen, group) in [
+        ("anna", "all", "vip"),
+        ("bob", "bobs vip all", "news"),
+        ("cleo", "news all", "vip"),
+    ] {
+        let person = Person::affiliate(&world, who).await;
+        let shown = person.get("programs/shoes").await.body;
+        let listed = person.get("programs").await.body["items"][0].clone();
+        for terms in [shown, listed] {
+            let rules = terms["commission"].as_array().unwrap().iter();
+            let ids: Vec<_> = rules.map(|rule| rule["id"].as_str().unwrap()).collect();
+            assert_eq!(ids.join(" "), seen, "{who}");
+        }
+        // Nor does it try out what they earn.
+        let tried = json!({"amount": "50", "group": group});
+        let tried = person.post("programs/shoes/rules:preview", tried).await;
+        assert_eq!(
+            (tried.status, &tried.body["code"]),
+            (403, &json!("forbidden"))
+        );
+    }
+    let cleo = Person::affiliate(&world, "cleo").await;
+    let tried = json!({"amount": "50", "group": "news"});
+    let tried = cleo.post("programs/shoes/rules:preview", tried).await;
+    assert_eq!(tried.body["amount"], "10.00");
+    let tried = json!({"amount": "50", "affiliate": "anna", "group": "news"});
+    let tried = world.post("programs/shoes/rules:preview", tried).await;
+    assert_eq!(tried.body["amount"], "10.00");
+}

@@ -9,8 +9,9 @@ use shared::http_types::{Fields, Problem, Request, Response};
 use shared::ids::AffiliateId;
 use shared::money::Money;
 use shared::rights::{Action, Caller};
-use shared::setup::{Affiliate, Enrolment, Program};
+use shared::setup::Program;
 
+use crate::resources::group_of;
 use crate::serve::visible;
 
 /// `POST /api/v1/programs/{id}/rules:preview`: by the rules in force, or by some that are not saved
@@ -57,9 +58,14 @@ pub async fn preview(
     let at = fields.instant("occurred_at")?.unwrap_or(request.now);
     fields.finish()?;
 
+    let own = group_of(app, terms, &affiliate).await?;
     let group = match group {
+        // Nor what another group does.
+        Some(_) if caller.affiliate().is_some() && group != own => {
+            return Err(Problem::forbidden("forbidden"));
+        }
         Some(group) => Some(group),
-        None => group_of(app, terms, &affiliate).await?,
+        None => own,
     };
     let sum = Item::total(&items, terms.currency)
         .ok_or_else(|| Problem::invalid("items_total", "items"))?;
@@ -127,28 +133,4 @@ pub async fn preview(
         "lines": lines,
     });
     Ok(Response::json(StatusCode::OK, &body))
-}
-
-/// The enrolment's, else the affiliate's own.
-async fn group_of(
-    app: &App,
-    terms: &Program,
-    affiliate: &AffiliateId,
-) -> Result<Option<String>, Problem> {
-    let enrolment = Enrolment::key(&terms.id, affiliate);
-    let enrolment = app
-        .store
-        .record::<Enrolment>(&enrolment)
-        .await
-        .map_err(unavailable)?;
-    if let Some(group) = enrolment.and_then(|enrolment| enrolment.record.group) {
-        return Ok(Some(group));
-    }
-    let found = app
-        .store
-        .record::<Affiliate>(affiliate.as_str())
-        .await
-        .map_err(unavailable)?;
-    let found = found.ok_or_else(|| Problem::invalid("affiliate_unknown", "affiliate"))?;
-    Ok(found.record.group)
 }

@@ -1,6 +1,6 @@
 //! What is different about each resource: whose it is, what must hold, what hangs on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 
 use jiff::Timestamp;
@@ -109,8 +109,8 @@ pub trait Resource: Record {
         Ok(())
     }
 
-    fn shown(&self, _app: &App, _caller: &Caller) -> Value {
-        self.to_json()
+    async fn shown(&self, _app: &App, _caller: &Caller) -> Result<Value, Problem> {
+        Ok(self.to_json())
     }
 }
 
@@ -141,6 +141,40 @@ async fn enrolment(
     let key = Enrolment::key(program, affiliate);
     let found = app.store.record::<Enrolment>(&key).await;
     Ok(found.map_err(unavailable)?.map(|found| found.record))
+}
+
+/// The group by whose rules an affiliate earns in a program: its enrolment's, else its own.
+pub async fn group_of(
+    app: &App,
+    program: &Program,
+    affiliate: &AffiliateId,
+) -> Result<Option<String>, Problem> {
+    let enrolment = enrolment(app, &program.id, affiliate).await?;
+    if let Some(group) = enrolment.and_then(|enrolment| enrolment.group) {
+        return Ok(Some(group));
+    }
+    let id = affiliate.as_str();
+    let found = required::<Affiliate>(app, id, "affiliate_unknown", "affiliate").await?;
+    Ok(found.group)
+}
+
+/// What an affiliate's coupons of all programs are stored under.
+async fn coupons_of(app: &App, affiliate: &AffiliateId) -> Result<HashSet<String>, Problem> {
+    let mut coupons = HashSet::new();
+    let mut page = Page {
+        limit: 200,
+        after: None,
+    };
+    loop {
+        let owner = Some(affiliate.as_str());
+        let found = app.store.records::<Coupon>(owner, &page).await;
+        let (found, next) = found.map_err(unavailable)?;
+        coupons.extend(found.into_iter().map(|coupon| coupon.record.id()));
+        match next {
+            Some(cursor) => page.after = Some(cursor),
+            None => return Ok(coupons),
+        }
+    }
 }
 
 /// The version of a program's terms that is in force.
@@ -358,19 +392,34 @@ impl Resource for Program {
         Ok(())
     }
 
-    /// An affiliate sees its own terms: not what others earn, nor what the merchant aims at. Hosts that
-    /// nobody listed are shown and not kept: a `PATCH` of the destination moves them.
-    fn shown(&self, _: &App, caller: &Caller) -> Value {
+    /// An affiliate sees its own terms: not what others earn, by their name, group or coupon, nor what
+    /// the merchant aims at. Hosts that nobody listed are shown and not kept: a `PATCH` of the
+    /// destination moves them.
+    async fn shown(&self, app: &App, caller: &Caller) -> Result<Value, Problem> {
         let mut json = self.to_json();
         json["allowed_hosts"] = json!(self.allowed_hosts);
         let Some(own) = caller.affiliate() else {
-            return json;
+            return Ok(json);
         };
         if let Some(rules) = json["commission"].as_array_mut() {
+            let asks = |rules: &[Value], of: &str| {
+                let mut rules = rules.iter();
+                rules.any(|rule| rule["when"].get(of).is_some())
+            };
+            let group = match asks(rules, "group") {
+                true => group_of(app, self, own).await?,
+                false => None,
+            };
+            let coupons = match asks(rules, "coupon") {
+                true => coupons_of(app, own).await?,
+                false => HashSet::new(),
+            };
             rules.retain(|rule| {
-                rule["when"]["affiliate"]
-                    .as_str()
-                    .is_none_or(|named| named == own.as_str())
+                let when = |of: &str| rule["when"][of].as_str();
+                let is_own = |code| coupons.contains(&Coupon::key(&self.id, code));
+                when("affiliate").is_none_or(|named| named == own.as_str())
+                    && when("group").is_none_or(|named| group.as_deref() == Some(named))
+                    && when("coupon").is_none_or(is_own)
             });
         }
         for goal in json["goals"].as_array_mut().into_iter().flatten() {
@@ -378,7 +427,7 @@ impl Resource for Program {
                 goal.remove("target_cpa");
             }
         }
-        json
+        Ok(json)
     }
 }
 
@@ -441,11 +490,11 @@ impl Resource for Affiliate {
         }
     }
 
-    fn shown(&self, _: &App, caller: &Caller) -> Value {
-        match caller.merchant() {
+    async fn shown(&self, _: &App, caller: &Caller) -> Result<Value, Problem> {
+        Ok(match caller.merchant() {
             Some(_) => self.seen_by_merchant(),
             None => self.to_json(),
-        }
+        })
     }
 }
 
@@ -645,10 +694,10 @@ impl Resource for Link {
         enrol(app, program, affiliate, made_at, now, caller).await
     }
 
-    fn shown(&self, app: &App, _: &Caller) -> Value {
+    async fn shown(&self, app: &App, _: &Caller) -> Result<Value, Problem> {
         let mut json = self.to_json();
         json["url"] = json!(format!("{}/r/{}", app.public_url, self.slug));
-        json
+        Ok(json)
     }
 }
 

@@ -26,7 +26,7 @@ pub async fn serve<R: Resource>(
         (_, []) => Err(Problem::method_not_allowed("GET, POST")),
         (&Method::GET, [id]) => {
             let found = visible::<R>(app, caller, id, R::READ).await?;
-            Ok(shown(app, caller, StatusCode::OK, &found))
+            shown(app, caller, &found).await
         }
         (&Method::PATCH, [id]) => change::<R>(app, request, caller, id).await,
         (_, [_]) => Err(Problem::method_not_allowed("GET, PATCH")),
@@ -34,14 +34,14 @@ pub async fn serve<R: Resource>(
     }
 }
 
-fn shown<R: Resource>(
+async fn shown<R: Resource>(
     app: &App,
     caller: &Caller,
-    status: StatusCode,
     found: &Versioned<R>,
-) -> Response {
-    let body = found.record.shown(app, caller);
-    Response::json(status, &body).with(header::ETAG, &format!("\"{}\"", found.version))
+) -> Result<Response, Problem> {
+    let body = found.record.shown(app, caller).await?;
+    let etag = format!("\"{}\"", found.version);
+    Ok(Response::json(StatusCode::OK, &body).with(header::ETAG, &etag))
 }
 
 fn subject(owners: &Owners) -> Subject<'_> {
@@ -101,7 +101,7 @@ async fn list<R: Resource>(
         for found in records {
             let owners = found.record.owners(app, caller, &programs).await?;
             if caller.decide(R::READ, subject(&owners)) == Decision::Allowed {
-                items.push(found.record.shown(app, caller));
+                items.push(found.record.shown(app, caller).await?);
             }
         }
         match next {
@@ -165,7 +165,7 @@ async fn create<R: Resource>(
     match created {
         Created::New(made) => {
             let extra = made.record.made(app, request.now, caller).await?;
-            let mut body = made.record.shown(app, caller);
+            let mut body = made.record.shown(app, caller).await?;
             if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra) {
                 body.extend(extra);
             }
@@ -178,7 +178,7 @@ async fn create<R: Resource>(
                 .record
                 .made_again(app, made_at, request.now, caller)
                 .await?;
-            Ok(shown(app, caller, StatusCode::OK, &standing))
+            shown(app, caller, &standing).await
         }
         Created::Exists(_) => Err(Problem::conflict("exists")),
     }
@@ -242,7 +242,7 @@ async fn change<R: Resource>(
         .await
         .map_err(unavailable)?;
     match replaced {
-        Replaced::Done(changed) => Ok(shown(app, caller, StatusCode::OK, &changed)),
+        Replaced::Done(changed) => shown(app, caller, &changed).await,
         Replaced::Moved => Err(moved()),
     }
 }
