@@ -455,3 +455,40 @@ async fn a_list_of_decisions_keeps_to_its_program_and_takes_reasons_that_a_perso
     assert_eq!(answers, [line(1, 200, "changed"), line(2, 200, "changed")]);
     assert_eq!(world.balance("anna").await["on_hold"], "10.00");
 }
+
+#[tokio::test]
+async fn what_was_sold_or_clicked_before_an_affiliate_left_is_claimed_after() {
+    let world = World::with_shop(START).await;
+    let anna = Person::affiliate(&world, "anna").await;
+    let click = world.click("anna-shoes").await;
+    world.turn_to("2026-07-02T10:00:00Z").await;
+    let path = "enrolments/shoes.anna";
+    let ended = world.patch(path, 1, json!({"status": "ended"})).await;
+    assert_eq!(ended.status, 200, "{ended:?}");
+    world.turn_to("2026-07-03T10:00:00Z").await;
+
+    let claim = |order: &str, at: &str, click: Value| {
+        json!({
+            "program": "shoes", "order_id": order, "occurred_at": at, "amount": "10",
+            "note": "mine", "click_id": click,
+        })
+    };
+    let (before, after) = ("2026-07-02T09:00:00Z", "2026-07-02T11:00:00Z");
+    for (order, at, click, expected) in [
+        ("A-1", before, json!(null), (201, "open")),
+        ("A-2", after, json!(null), (422, "program_unknown")),
+        ("A-2", after, json!("x"), (422, "program_unknown")),
+        ("A-2", after, json!(click), (201, "open")),
+        ("A-3", "yesterday", json!(null), (422, "program_unknown")),
+    ] {
+        let made = anna.post("claims", claim(order, at, click)).await;
+        assert_eq!(brief(&made), expected, "{order} {at}");
+    }
+    let claims = world.get("claims").await.body;
+    for claim in claims["items"].as_array().unwrap() {
+        let path = format!("claims/{}/accept", claim["id"].as_str().unwrap());
+        let accepted = world.post(&path, json!({})).await;
+        assert_eq!(brief(&accepted), (200, "accepted"));
+    }
+    assert_eq!(world.balance("anna").await["earned"], "2.00");
+}

@@ -1,11 +1,12 @@
 //! Claims: an affiliate misses a sale, and the merchant accepts or declines.
 
 use http::{Method, StatusCode, header};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::claim::{Claim, ClaimStatus};
 use shared::conversion::{OrderKey, digest};
-use shared::http_types::{Fields, Problem, Request, Response};
+use shared::http_types::{Fields, Problem, Request, Response, parse_instant};
 use shared::ids::AffiliateId;
 use shared::money::Money;
 use shared::rights::{Action, Caller};
@@ -61,7 +62,13 @@ async fn make(app: &App, request: &Request, caller: &Caller) -> Result<Response,
     if own.is_some_and(|own| own != affiliate) {
         return Err(Problem::not_found());
     }
-    let program = program_of(app, &program, &affiliate).await?;
+    // What was clicked or sold before its place ended may be claimed after.
+    let mut then = vec![request.now];
+    then.extend(parse_instant(&text("occurred_at")));
+    if let Some(text) = click_id.as_ref().and_then(Value::as_str) {
+        then.extend(app.click(text).await?.map(|click| click.clicked_at()));
+    }
+    let program = program_of(app, &program, &affiliate, &then).await?;
     let terms = &program.record;
     body["currency"] = json!(terms.currency.code());
     if body["id"].as_str().unwrap_or_default().is_empty() {
@@ -111,11 +118,13 @@ fn shown(status: StatusCode, claim: &Versioned<Claim>) -> Response {
     Response::json(status, &claim.record.to_json()).with(header::ETAG, &etag)
 }
 
-/// A program that the affiliate has a place in; for others it does not exist.
+/// A program that the affiliate has, or at one of these instants had, a place in; for others it does
+/// not exist.
 async fn program_of(
     app: &App,
     program: &str,
     affiliate: &str,
+    then: &[Timestamp],
 ) -> Result<Versioned<Program>, Problem> {
     let unknown = || Problem::invalid("program_unknown", "program");
     let found = app
@@ -132,13 +141,18 @@ async fn program_of(
         .record::<Enrolment>(&enrolment)
         .await
         .map_err(unavailable)?;
-    let is_in =
-        enrolment.is_some_and(|enrolment| enrolment.record.status == EnrolmentStatus::Active);
-    if is_in { Ok(found) } else { Err(unknown()) }
+    let enrolment = enrolment.ok_or_else(unknown)?;
+    for at in then {
+        let was = app.store.as_of(enrolment.clone(), *at).await;
+        if was.map_err(unavailable)?.record.status == EnrolmentStatus::Active {
+            return Ok(found);
+        }
+    }
+    Err(unknown())
 }
 
 /// When the claim's own click was made.
-async fn clicked_at(app: &App, claim: &Claim, text: &str) -> Result<jiff::Timestamp, Problem> {
+async fn clicked_at(app: &App, claim: &Claim, text: &str) -> Result<Timestamp, Problem> {
     let click = app
         .click(text)
         .await?
