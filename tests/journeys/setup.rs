@@ -545,3 +545,63 @@ async fn an_affiliate_sees_no_terms_of_other_groups_or_by_others_coupons() {
     let tried = world.post("programs/shoes/rules:preview", tried).await;
     assert_eq!(tried.body["amount"], "10.00");
 }
+
+#[tokio::test]
+async fn a_list_is_of_what_was_made_from_an_instant_on_and_before_another() {
+    let world = World::with_shop("2026-06-30T10:00:00Z").await;
+    for number in 1..=3 {
+        // Of each day's first instant, or so soon after it that nobody could tell.
+        world.turn_to(&format!("2026-07-0{number}T00:00:00Z")).await;
+        let link = json!({"slug": format!("l-{number}"), "program": "shoes", "affiliate": "anna"});
+        world.made("links", link).await;
+        let secret = json!({"label": format!("l-{number}"), "scope": "all", "kind": "server"});
+        world.made("merchants/shop/secrets", secret).await;
+    }
+    let listed = async |path: &str, name: &str, query: &str| {
+        let answer = world.get(&format!("{path}?{query}")).await;
+        assert_eq!(answer.status, 200, "{path} {query}: {answer:?}");
+        let items = answer.body["items"].as_array().unwrap().clone();
+        let names = items.iter().map(|item| item[name].as_str().unwrap());
+        (
+            names.collect::<Vec<_>>().join(" "),
+            answer.body["next"].clone(),
+        )
+    };
+    for (query, links, secrets) in [
+        ("from=2026-07-01", "l-1 l-2 l-3", "l-1 l-2 l-3"),
+        ("to=2026-07-01", "anna-shoes", "first"),
+        (
+            "from=2026-07-01T00:00:00Z&to=2026-07-03T00:00:00Z",
+            "l-1 l-2",
+            "l-1 l-2",
+        ),
+        ("from=2026-07-02&to=2026-07-02", "", ""),
+        (
+            "from=2026-07-01T23:59:59.999Z&to=2026-07-02T01:00:00Z",
+            "l-2",
+            "l-2",
+        ),
+        (
+            "to=2026-07-03&limit=3",
+            "anna-shoes l-1 l-2",
+            "first l-1 l-2",
+        ),
+    ] {
+        let found = listed("links", "slug", query).await;
+        assert_eq!(found.0, links, "{query}");
+        let found = listed("merchants/shop/secrets", "label", query).await;
+        assert_eq!(found.0, secrets, "{query}");
+    }
+    let (first, next) = listed("links", "slug", "from=2026-07-01&to=2026-07-03&limit=1").await;
+    let more = format!(
+        "from=2026-07-01&to=2026-07-03&cursor={}",
+        next.as_str().unwrap()
+    );
+    let (rest, next) = listed("links", "slug", &more).await;
+    assert_eq!(
+        (first.as_str(), rest.as_str(), next),
+        ("l-1", "l-2", json!(null))
+    );
+    let wrong = world.get("programs?from=yesterday").await;
+    assert_eq!(wrong.body["code"], "instant_invalid");
+}

@@ -7,6 +7,8 @@ use shared::http_types::{Fields, Page, Problem, Request, Response};
 use shared::rights::{Action, ApiKey, Caller, KeyText, Role};
 use shared::store::{Audit, Created, Replaced};
 
+use crate::serve::made_before;
+
 pub async fn serve(
     app: &App,
     request: &Request,
@@ -41,13 +43,14 @@ pub async fn serve(
 
 async fn list(app: &App, request: &Request) -> Result<Response, Problem> {
     let mut fields = request.query_fields()?;
-    let page = Page::take(&mut fields)?;
+    let (page, to) = Page::take_between(&mut fields)?;
     fields.finish()?;
     let (keys, next) = app
         .store
         .records::<ApiKey>(None, &page)
         .await
         .map_err(unavailable)?;
+    let (keys, next) = made_before(to, keys, next);
     let items: Vec<Value> = keys.iter().map(|key| key.record.shown()).collect();
     Ok(Response::list(&items, next.as_ref()))
 }

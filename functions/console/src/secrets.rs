@@ -11,7 +11,7 @@ use shared::rights::{Action, Caller};
 use shared::setup::{Merchant, NewToken, Secret};
 use shared::store::{Audit, Created, Replaced};
 
-use crate::serve::{fits, visible};
+use crate::serve::{fits, made_before, visible};
 
 pub async fn serve(
     app: &App,
@@ -93,13 +93,14 @@ async fn keep(
 
 async fn list(app: &App, request: &Request, merchant: &MerchantId) -> Result<Response, Problem> {
     let mut fields = request.query_fields()?;
-    let page = Page::take(&mut fields)?;
+    let (page, to) = Page::take_between(&mut fields)?;
     fields.finish()?;
     let (secrets, next) = app
         .store
         .records::<Secret>(Some(merchant.as_str()), &page)
         .await
         .map_err(unavailable)?;
+    let (secrets, next) = made_before(to, secrets, next);
     let items: Vec<Value> = secrets.iter().map(|secret| secret.record.shown()).collect();
     Ok(Response::list(&items, next.as_ref()))
 }

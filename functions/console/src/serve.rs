@@ -1,9 +1,10 @@
 //! What all resources have in common: made, listed, read and changed.
 
 use http::{Method, StatusCode, header};
+use jiff::Timestamp;
 use serde_json::Value;
 use shared::app::{App, random, unavailable};
-use shared::http_types::{Page, Problem, Request, Response, is_note};
+use shared::http_types::{Cursor, Page, Problem, Request, Response, is_note};
 use shared::rights::{Action, Caller, Decision, Subject};
 use shared::setup::{Affiliate, Program, Record, patched};
 use shared::store::{Audit, Created, Replaced, Versioned};
@@ -74,6 +75,21 @@ async fn from_the_start<R: Resource>(app: &App) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What of a part of a list was made before an instant, and where the list goes on.
+pub fn made_before<R>(
+    to: Option<Timestamp>,
+    mut records: Vec<Versioned<R>>,
+    next: Option<Cursor>,
+) -> (Vec<Versioned<R>>, Option<Cursor>) {
+    let Some(to) = to else {
+        return (records, next);
+    };
+    let all = records.len();
+    records.retain(|found| found.made_at.as_millisecond() < to.as_millisecond());
+    let is_whole = records.len() == all;
+    (records, next.filter(|_| is_whole))
+}
+
 async fn list<R: Resource>(
     app: &App,
     request: &Request,
@@ -82,7 +98,7 @@ async fn list<R: Resource>(
     caller.may_at_all(R::READ)?;
     from_the_start::<R>(app).await?;
     let mut fields = request.query_fields()?;
-    let mut page = Page::take(&mut fields)?;
+    let (mut page, to) = Page::take_between(&mut fields)?;
     fields.finish()?;
     let wanted = page.limit;
     let owner = R::LISTED_BY_AFFILIATE
@@ -98,6 +114,7 @@ async fn list<R: Resource>(
             .records::<R>(owner.as_deref(), &page)
             .await
             .map_err(unavailable)?;
+        let (records, next) = made_before(to, records, next);
         for found in records {
             let owners = found.record.owners(app, caller, &programs).await?;
             if caller.decide(R::READ, subject(&owners)) == Decision::Allowed {

@@ -1,6 +1,9 @@
 //! Which part of a list is wanted.
 
-use super::{Cursor, Fields, Invalid};
+use jiff::Timestamp;
+
+use super::{Cursor, Fields, Invalid, parse_day, parse_instant};
+use crate::period::start_of;
 
 /// Which part of a list is wanted: `limit` 1-200 (default 50), and where the last part ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +37,38 @@ impl Page {
             after,
         })
     }
+
+    /// Takes `limit` and `cursor`, and `from`, included, and `to`, excluded, of a list whose places
+    /// begin with a time in milliseconds. What ends at the second is the caller's to leave out.
+    ///
+    /// # Errors
+    /// `limit_invalid`, `cursor_invalid`, `instant_invalid`.
+    pub fn take_between(fields: &mut Fields) -> Result<(Self, Option<Timestamp>), Invalid> {
+        let mut page = Self::take(fields)?;
+        let from = instant(fields, "from")?;
+        let to = instant(fields, "to")?;
+        if let Some(from) = from {
+            // No place in a list is just a time: all of that time come after it.
+            let start = Cursor::after(format!("{:013}", from.as_millisecond().max(0)));
+            let is_later = page
+                .after
+                .as_ref()
+                .is_none_or(|after| after.key() < start.key());
+            if is_later {
+                page.after = Some(start);
+            }
+        }
+        Ok((page, to))
+    }
+}
+
+/// An instant, or the first one of a day.
+fn instant(fields: &mut Fields, name: &str) -> Result<Option<Timestamp>, Invalid> {
+    fields.parsed(name, "instant_invalid", |text| {
+        parse_instant(text)
+            .or_else(|| parse_day(text).map(start_of))
+            .ok_or(())
+    })
 }
 
 #[cfg(test)]

@@ -3,11 +3,8 @@
 use jiff::Timestamp;
 use shared::app::{App, unavailable};
 use shared::conversion::{Conversion, Status};
-use shared::http_types::{
-    Cursor, Fields, Invalid, Page, Problem, Request, parse_day, parse_instant,
-};
+use shared::http_types::{Cursor, Fields, Page, Problem, Request};
 use shared::ids::{AffiliateId, MerchantId, ProgramId};
-use shared::period::start_of;
 use shared::rights::{Action, Caller};
 use shared::setup::{Merchant, Program};
 use shared::store::{ConversionsOf, ListedReversal, Refused};
@@ -53,7 +50,7 @@ impl Wanted {
     }
 
     async fn of_fields(app: &App, mut fields: Fields, caller: &Caller) -> Result<Self, Problem> {
-        let mut page = Page::take(&mut fields)?;
+        let (page, to) = Page::take_between(&mut fields)?;
         let merchant = fields.parsed("merchant", "id_invalid", MerchantId::parse)?;
         let affiliate = fields.parsed("affiliate", "id_invalid", AffiliateId::parse)?;
         let program = fields.parsed("program", "id_invalid", ProgramId::parse)?;
@@ -61,20 +58,7 @@ impl Wanted {
             Status::parse(text).ok_or(())
         })?;
         let order_id = fields.text("order_id")?;
-        let from = instant(&mut fields, "from")?;
-        let to = instant(&mut fields, "to")?;
         fields.finish()?;
-        if let Some(from) = from {
-            // No place in a list is just a time: all of that time come after it.
-            let start = Cursor::after(format!("{:013}", from.as_millisecond().max(0)));
-            let is_later = page
-                .after
-                .as_ref()
-                .is_none_or(|after| after.key() < start.key());
-            if is_later {
-                page.after = Some(start);
-            }
-        }
         let affiliate = caller.affiliate().cloned().or(affiliate);
         let is_for_merchant = caller.merchant().is_some();
         let merchant = caller.merchant().cloned().or(merchant);
@@ -295,13 +279,4 @@ async fn all_merchants(app: &App) -> Result<Vec<MerchantId>, Problem> {
             None => return Ok(merchants),
         }
     }
-}
-
-/// An instant, or the first one of a day.
-fn instant(fields: &mut Fields, name: &str) -> Result<Option<Timestamp>, Invalid> {
-    fields.parsed(name, "instant_invalid", |text| {
-        parse_instant(text)
-            .or_else(|| parse_day(text).map(start_of))
-            .ok_or(())
-    })
 }
