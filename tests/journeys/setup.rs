@@ -605,3 +605,42 @@ async fn a_list_is_of_what_was_made_from_an_instant_on_and_before_another() {
     let wrong = world.get("programs?from=yesterday").await;
     assert_eq!(wrong.body["code"], "instant_invalid");
 }
+
+#[tokio::test]
+async fn a_list_of_much_comes_in_parts_that_an_answer_can_hold() {
+    let world = World::with_shop(START).await;
+    // Rules of a kilobyte each.
+    let name = "\u{1d11e}".repeat(125);
+    let rule = |number: usize| {
+        let when = json!({"sku": format!("{name}{number}"), "category": name});
+        json!({"type": "flat", "amount": "1", "when": when})
+    };
+    let rules: Vec<_> = (0..300).map(rule).collect();
+    for number in 0..11 {
+        let program = json!({
+            "id": format!("much-{number}"), "merchant": "shop", "name": "Much", "currency": "EUR",
+            "destination": "https://shop.example/", "commission": rules,
+        });
+        world.made("programs", program).await;
+    }
+    let (mut parts, mut ids) = (Vec::new(), Vec::new());
+    let mut path = "programs?limit=200".to_owned();
+    loop {
+        let part = world.get(&path).await.body;
+        assert!(part.to_string().len() < 4_000_000);
+        let items = part["items"].as_array().unwrap();
+        ids.extend(
+            items
+                .iter()
+                .map(|item| item["id"].as_str().unwrap().to_owned()),
+        );
+        parts.push(items.len());
+        match part["next"].as_str() {
+            Some(next) => path = format!("programs?limit=200&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(parts.len(), 2, "{parts:?}");
+    let all: Vec<_> = (0..11).map(|number| format!("much-{number}")).collect();
+    assert_eq!((&*ids[0], &ids[1..]), ("shoes", &all[..]));
+}

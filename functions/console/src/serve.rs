@@ -14,6 +14,9 @@ use crate::resources::{Owners, Programs, Resource};
 /// Bytes of a record's text. The table holds items of 400 KB, with all that stands beside it.
 const RECORD_BYTES_MOST: usize = 350_000;
 
+/// Bytes of a list's items, but for the last one: a function's answer holds 6 MB.
+const LIST_BYTES_MOST: usize = 3_000_000;
+
 /// Serves one resource: `rest` is what follows its name in the path.
 pub async fn serve<R: Resource>(
     app: &App,
@@ -107,6 +110,7 @@ async fn list<R: Resource>(
 
     let programs = Programs::default();
     let mut items = Vec::new();
+    let mut bytes = 0;
     loop {
         page.limit = wanted - items.len();
         let (records, next) = app
@@ -118,7 +122,12 @@ async fn list<R: Resource>(
         for found in records {
             let owners = found.record.owners(app, caller, &programs).await?;
             if caller.decide(R::READ, subject(&owners)) == Decision::Allowed {
-                items.push(found.record.shown(app, caller).await?);
+                let shown = found.record.shown(app, caller).await?;
+                bytes += shown.to_string().len();
+                items.push(shown);
+            }
+            if LIST_BYTES_MOST <= bytes {
+                return Ok(Response::list(&items, Some(&found.place())));
             }
         }
         match next {

@@ -41,6 +41,16 @@ impl<R> Versioned<R> {
     }
 }
 
+impl<R: Record> Versioned<R> {
+    /// Where it stands in its lists: the oldest first.
+    #[must_use]
+    pub fn place(&self) -> Cursor {
+        let made_at = self.made_at.as_millisecond();
+        let id = self.record.id();
+        Cursor::after(format!("{made_at:013}#{}", escaped(&id)))
+    }
+}
+
 /// The version that was in force at an instant, or the first one for an instant before it: this one,
 /// or one of those before it, the first one first.
 ///
@@ -148,22 +158,18 @@ fn name_key<R: Record>(name: &str) -> Key {
 fn row<R: Record>(versioned: &Versioned<R>) -> Row {
     let record = &versioned.record;
     let id = record.id();
-    let order = format!(
-        "{:013}#{}",
-        versioned.made_at.as_millisecond(),
-        escaped(&id)
-    );
+    let place = versioned.place();
     let mut row = Row::new(&current::<R>(&id))
         .number("ver", i64::try_from(versioned.version).unwrap_or(i64::MAX))
         .text("made_at", versioned.made_at.to_string())
         .text("since", versioned.since.to_string())
         .json("doc", &record.to_json())
         .text("owner_pk", format!("L#{}", R::KIND))
-        .text("owner_sk", &order);
+        .text("owner_sk", place.key());
     if let Some(owner) = record.owner() {
         row = row
             .text("affiliate_pk", owner_list::<R>(&owner))
-            .text("affiliate_sk", order);
+            .text("affiliate_sk", place.key());
     }
     row
 }
