@@ -70,8 +70,8 @@ words!(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     pub kind: Kind,
-    /// When it was clicked or seen; of a customer, when the first credit was given; of a coupon,
-    /// when the order was made.
+    /// When it was clicked or seen; of a customer, when the first credited order was made; of a
+    /// coupon, when this order was.
     pub at: Timestamp,
     pub affiliate: AffiliateId,
     pub link: Option<String>,

@@ -451,6 +451,46 @@ async fn a_customer_who_was_brought_once_is_known_ever_after() {
 }
 
 #[tokio::test]
+async fn what_a_customer_bought_before_it_was_brought_is_nobodys() {
+    let world = shop(json!({})).await;
+    let click = world.click("anna-shoes").await;
+    world.turn_to("2026-07-05T10:00:00Z").await;
+    let sale = |order: &str, customer: &str, at: &str| {
+        json!({
+            "program": "shoes", "customer_id": customer, "order_id": order, "amount": "10",
+            "occurred_at": at,
+        })
+    };
+    let mut first = sale("A-1", "c-1", "2026-07-03T10:00:00Z");
+    first["click_id"] = json!(click);
+    assert_eq!(brief(&world.postback(first).await), "anna 1.00");
+    let before = sale("A-2", "c-1", "2026-07-03T09:59:59.999Z");
+    let before = world.postback(before).await;
+    assert_eq!(brief(&before), "unattributed");
+    let explain = explained(&world, &before).await;
+    assert_eq!(explain["candidates"][0]["reason"], "after_conversion");
+    let words = explain["text"].to_string();
+    assert!(
+        words.contains("anna's first order of this customer of 2026-07-03T10:00:00Z is left out: it came after the order."),
+        "{words}"
+    );
+    let same = sale("A-3", "c-1", "2026-07-03T10:00:00Z");
+    assert_eq!(brief(&world.postback(same).await), "anna 1.00");
+
+    // A shop that tells of old orders in their order is believed: their own times count.
+    let mut first = sale("B-1", "c-2", "2026-07-02T10:00:00Z");
+    first["click_id"] = json!(click);
+    assert_eq!(brief(&world.postback(first).await), "anna 1.00");
+    for (order, at) in [
+        ("B-2", "2026-07-02T11:00:00Z"),
+        ("B-3", "2026-07-04T10:00:00Z"),
+    ] {
+        let later = sale(order, "c-2", at);
+        assert_eq!(brief(&world.postback(later).await), "anna 1.00", "{order}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_paid_for_an_order_of_their_own() {
     let world = shop(json!({})).await;
     let click = world.click("anna-shoes").await;

@@ -225,6 +225,8 @@ impl Evidence {
                     let is_out = enrolment.is_some_and(|enrolment| enrolment.record.is_over());
                     let out = if first == First::Void {
                         Some(LeftOut::FirstOrderVoid)
+                    } else if claim.at < known.at {
+                        Some(LeftOut::AfterConversion)
                     } else if terms.status == ProgramStatus::Draft {
                         Some(LeftOut::ProgramPaused)
                     } else if status != AffiliateStatus::Active {

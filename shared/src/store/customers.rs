@@ -14,6 +14,7 @@ use crate::ids::{AffiliateId, MerchantId, ProgramId};
 pub struct KnownCustomer {
     /// The conversion that was credited.
     pub conversion: String,
+    /// When that order was made, by its own word: not when it was recorded.
     pub at: Timestamp,
     /// Whose the credit was, with the weights of their shares.
     pub shares: Vec<(AffiliateId, u64)>,

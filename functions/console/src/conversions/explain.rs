@@ -179,7 +179,7 @@ fn what(candidate: &Value) -> &'static str {
         Some("coupon") => "coupon",
         Some("claim") => "claim",
         Some("person") => "credit by the merchant's word",
-        Some("customer") => "earlier order of this customer",
+        Some("customer") => "first order of this customer",
         _ if candidate["view"] == true => "view",
         _ => "click",
     }
