@@ -187,8 +187,12 @@ impl Decision {
 
     /// Whether this kind has somebody to credit.
     fn decide_by(&mut self, kind: Kind, terms: &Attribution, most: usize) -> bool {
+        // The journey of somebody who names no click has a turn of its own.
+        if kind == Kind::ClickId && self.first_of(kind).is_none() {
+            return false;
+        }
         let places = match kind {
-            // With any other model the named click is one touch of its journey.
+            // With any other model the named click, good or not, names its journey.
             Kind::ClickId if terms.model == Model::LastClick => {
                 self.places(|candidate| candidate.kind == Kind::ClickId)
             }

@@ -696,6 +696,41 @@ async fn a_view_earns_within_its_window_where_nobody_clicked() {
 }
 
 #[tokio::test]
+async fn the_journey_of_a_browser_that_names_no_click_has_its_own_turn() {
+    let world =
+        shop(json!({"model": "linear", "priority": ["click_id", "coupon", "journey"]})).await;
+    let coupon = json!({"program": "shoes", "affiliate": "cyd", "code": "cyd10"});
+    world.made("coupons", coupon).await;
+    let pixel = json!({"label": "pixel", "scope": "convert", "kind": "browser"});
+    let pixel = world.made("merchants/shop/secrets", pixel).await;
+    let token = pixel["postback_token"].as_str().unwrap();
+    let mut visitor = Visitor::new();
+    visitor.click(&world, "anna-shoes", BROWSER).await;
+    let named = visitor.click(&world, "bob-shoes", BROWSER).await;
+    let robots = visitor.click(&world, "cyd-shoes", "curl/8.14.1").await;
+    let cookie = visitor.0.clone().unwrap();
+    let buys = async |order: &str, more: &str| {
+        let headers = [("user-agent", BROWSER), ("cookie", cookie.as_str())];
+        let path =
+            format!("/postback?token={token}&program=shoes&order_id={order}&amount=10{more}");
+        answer(&world.send(Method::GET, &path, &headers, Bytes::new()).await)
+    };
+    let shared = "anna 0.50, bob 0.50";
+    assert_eq!(brief(&buys("A-1", "&coupon=cyd10").await), "cyd 1.00");
+    assert_eq!(brief(&buys("A-2", "").await), shared);
+    // A click that is named, good or not, stands for its journey.
+    for click in [named, robots] {
+        let more = format!("&coupon=cyd10&click_id={click}");
+        assert_eq!(brief(&buys(&click, &more).await), shared);
+    }
+
+    let only_named = json!({"attribution": {"model": "linear", "priority": ["click_id"]}});
+    let changed = world.patch("programs/shoes", 2, only_named).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    assert_eq!(brief(&buys("A-3", "").await), "unattributed");
+}
+
+#[tokio::test]
 async fn what_a_browser_tells_of_brings_no_customer_and_climbs_no_step() {
     let world = shop(json!({})).await;
     let steps = json!([{"from": 1, "percent": "10"}, {"from": 2, "percent": "20"}]);

@@ -127,8 +127,9 @@ impl Evidence {
                 visit.class = Class::Suspect;
             }
         }
+        // With any model but the last click's, a named click stands for its journey.
         let counts = terms.attribution.priority.contains(&Kind::Journey)
-            || terms.attribution.model != Model::LastClick;
+            || named.is_some() && terms.attribution.model != Model::LastClick;
         let named = named.map(|named| named.click.random());
         let is_other = |visit: &&Visit| named.as_ref() != Some(&visit.name);
         for visit in &self.visits {

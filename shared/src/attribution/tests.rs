@@ -233,6 +233,27 @@ fn the_programs_priority_decides_between_kinds() {
 }
 
 #[test]
+fn a_journey_takes_the_named_clicks_turn_only_where_one_is_named() {
+    let priority = json!(["click_id", "coupon", "journey"]);
+    let journey = "journey ann 30, journey bob 20, coupon cyd 0";
+    let robots = format!("click_id dan 10 invalid_traffic, {journey}");
+    let old = format!("click_id dan 10 window_closed, {journey}");
+    for (model, of_journey) in [
+        ("first_click", "journey: ann 100.00"),
+        ("linear", "journey: ann 50.00, bob 50.00"),
+        ("time_decay", "journey: ann 49.98, bob 50.02"),
+        ("position_based", "journey: ann 50.00, bob 50.00"),
+    ] {
+        let terms = json!({"model": model, "priority": priority});
+        check(terms.clone(), journey, "coupon: cyd 100.00");
+        check(terms.clone(), &robots, of_journey);
+        check(terms, &old, of_journey);
+        let only_named = json!({"model": model, "priority": ["click_id"]});
+        check(only_named, journey, "nobody: ");
+    }
+}
+
+#[test]
 fn a_named_click_among_others_is_a_touch_of_its_journey() {
     check(
         json!({"model": "linear"}),
