@@ -296,6 +296,30 @@ async fn chargebacks_are_found_by_their_reason_each_side_its_own() {
 }
 
 #[tokio::test]
+async fn of_an_order_worth_nothing_nothing_is_shown_as_taken_back() {
+    let world = World::with_shop(START).await;
+    let flat = json!({"commission": [{"type": "flat", "amount": "2"}]});
+    assert_eq!(world.patch("programs/shoes", 1, flat).await.status, 200);
+    let click = world.click("anna-shoes").await;
+    let free = json!({"click_id": click, "order_id": "free", "amount": "0"});
+    let unsaid = json!({"click_id": click, "order_id": "unsaid"});
+    let cent = json!({"click_id": click, "order_id": "cent", "amount": "0.01"});
+    for sale in [free, unsaid, cent] {
+        assert_eq!(world.postback(sale).await.body["result"], "created");
+    }
+    for (order, amount) in [
+        ("free", json!("0.00")),
+        ("unsaid", Value::Null),
+        ("cent", json!("0.01")),
+    ] {
+        let taken = world.reversal(json!({"order_id": order})).await;
+        assert_eq!(taken.body["reversed"][0]["amount"], "2.00", "{order}");
+        let listed = world.get(&format!("reversals?order_id={order}")).await;
+        assert_eq!(listed.body["items"][0]["amount"], amount, "{order}");
+    }
+}
+
+#[tokio::test]
 async fn an_enrolment_says_which_terms_were_agreed_to() {
     let world = World::with_shop(START).await;
     let open = json!({"join": "open", "terms_text": "No bidding on our name."});

@@ -185,17 +185,22 @@ impl Store {
             "remaining": next.remaining().map(|amount| amount.to_string()),
         });
 
+        // An order that is worth nothing is taken back as one of one, and lists tell of money.
+        let value = match (next.reversed(), seen.reversed()) {
+            (Some(after), Some(before)) => after.checked_sub(before),
+            _ => None,
+        };
         let place = place(&seen.key, reversal, now);
         let row = Row::new(&key(&seen.key, &reversal.id))
             .text("conversion", seen.key.conversion_id())
             .text("program", seen.program.as_str())
             .text("currency", seen.currency.code())
-            .number("has_amount", i64::from(seen.amount.is_some()))
+            .number("has_amount", i64::from(value.is_some()))
             .text("owner_pk", list_of(seen.key.merchant.as_str()))
             .text("owner_sk", &place)
             .text("id", &reversal.id)
             .text("fingerprint", &reversal.fingerprint)
-            .number("amount", reversal.amount)
+            .number("amount", value.map_or(0, Money::minor))
             .text_if("reason", reversal.reason.clone())
             .text("recorded_at", now.to_string())
             .json("answer", &answer);
