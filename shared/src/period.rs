@@ -116,6 +116,15 @@ pub fn days_after(day: Date, days: u32) -> Date {
     day.saturating_add(i64::from(days).days())
 }
 
+/// How far ahead of us a sender's clock may be.
+const AHEAD_MS: i64 = 300_000;
+
+/// Whether an instant that a sender names lies further ahead than clocks differ.
+#[must_use]
+pub fn is_ahead(instant: Timestamp, now: Timestamp) -> bool {
+    instant.as_millisecond() > now.as_millisecond() + AHEAD_MS
+}
+
 fn instant_of(datetime: DateTime) -> Timestamp {
     // The last day of the year 9999 is partly beyond what an instant can be.
     TimeZone::UTC
@@ -149,6 +158,23 @@ mod tests {
                 (next.into(), previous.into())
             );
             assert_eq!(month.days().count(), usize::try_from(last).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_senders_clock_may_be_300_seconds_ahead_to_the_millisecond() {
+        let now: Timestamp = "2026-07-01T10:00:00.500Z".parse().unwrap();
+        for (instant, expected) in [
+            ("2026-07-01T10:05:00.500Z", false),
+            ("2026-07-01T10:05:00.501Z", true),
+            ("2026-07-01T10:05:00.999Z", true),
+            ("2026-07-01T09:00:00Z", false),
+        ] {
+            assert_eq!(
+                is_ahead(instant.parse().unwrap(), now),
+                expected,
+                "{instant}"
+            );
         }
     }
 

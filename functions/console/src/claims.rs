@@ -9,15 +9,13 @@ use shared::conversion::{OrderKey, digest};
 use shared::http_types::{Fields, Problem, Request, Response, parse_instant};
 use shared::ids::AffiliateId;
 use shared::money::Money;
+use shared::period::is_ahead;
 use shared::rights::{Action, Caller};
 use shared::setup::{Enrolment, EnrolmentStatus, Link, Merchant, OrderScope, Program, Record};
 use shared::store::{Audit, Created, Replaced, Versioned};
 
 use crate::conversions::{CreditWanted, Word, credit};
 use crate::serve::{self, visible};
-
-/// How far ahead of us an affiliate's clock may be.
-const AHEAD_SECONDS: i64 = 300;
 
 pub async fn serve(
     app: &App,
@@ -77,11 +75,11 @@ async fn make(app: &App, request: &Request, caller: &Caller) -> Result<Response,
         body["id"] = json!(format!("cl_{}", &digest(&what.to_string())[..20]));
     }
     let mut claim = Claim::parse(&body)?;
-    let age = request.now.as_second() - claim.occurred_at.as_second();
-    if age < -AHEAD_SECONDS {
+    if is_ahead(claim.occurred_at, request.now) {
         return Err(Problem::invalid("occurred_at_future", "occurred_at"));
     }
-    if age > i64::from(terms.accept_late.seconds()) {
+    let age = request.now.as_millisecond() - claim.occurred_at.as_millisecond();
+    if age > terms.accept_late.milliseconds() {
         return Err(Problem::invalid("too_late", "occurred_at"));
     }
     if terms.goal(&claim.goal).is_none() {

@@ -10,10 +10,8 @@ use shared::customer::CustomerId;
 use shared::http_types::{Fields, Problem};
 use shared::ids::{AffiliateId, ProgramId};
 use shared::money::{Currency, Money};
+use shared::period::is_ahead;
 use shared::setup::Goal;
-
-/// How far ahead of us a sender's clock may be.
-const AHEAD_SECONDS: i64 = 300;
 
 /// Characters of a note.
 const META_MOST: usize = 256;
@@ -88,7 +86,7 @@ impl Claim {
             claim.meta.extend(meta.map(|text| (name.to_owned(), text)));
         }
         fields.finish()?;
-        if claim.at.as_second() > now.as_second() + AHEAD_SECONDS {
+        if is_ahead(claim.at, now) {
             return Err(Problem::invalid("occurred_at_future", "occurred_at"));
         }
         Ok(claim)
