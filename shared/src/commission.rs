@@ -18,8 +18,8 @@ use crate::money::{Currency, INPUT_MAX, Money, Percent, Rounding};
 use crate::period::{Month, day_of};
 
 pub use condition::Customer;
-use condition::Facts;
 pub(crate) use condition::folded_code;
+use condition::{Condition, Facts};
 use index::Index;
 use rule::Pay;
 pub use rule::Rule;
@@ -28,6 +28,9 @@ use tiers::{StepPay, TiersPeriod};
 
 /// A program has at most this many rules; saving compares each with all before it.
 pub const RULES_MAX: usize = 1_000;
+
+/// Counters that a line moves at most: its rule's steps, and its rule's customer.
+const COUNTERS_OF_LINE: usize = 2;
 
 /// A program's rules. The order decides: the first that holds for a line pays for it.
 ///
@@ -192,13 +195,29 @@ impl Rules {
             .any(|rule| may_pay(rule) && rule.needs_amount())
     }
 
-    /// How many counters one order of an affiliate may move at most.
+    /// How many counters an affiliate's order may move at most. A rule that asks nothing about a line
+    /// holds for all lines or none, so an order meets but one of these.
     #[must_use]
-    pub fn counters_most(&self) -> usize {
-        let tiered = |rule: &&Rule| matches!(rule.pay, Pay::Tiered(_));
-        let recurring = |rule: &&Rule| rule.recurring.is_some();
-        let rules = || self.rules.iter();
-        rules().filter(tiered).count() + rules().filter(recurring).count()
+    pub fn counters_most(
+        &self,
+        goal: &str,
+        at: Timestamp,
+        affiliate: &AffiliateId,
+        lines: &[Line<'_>],
+    ) -> usize {
+        let (mut of_order, mut of_lines) = (0, 0);
+        for rule in self.rules.iter().filter(|rule| rule.may_pay(goal, at)) {
+            let counters = rule.counters();
+            if counters == 0 || !rule.allows(Condition::Affiliate, Some(affiliate.as_str())) {
+                continue;
+            }
+            if !rule.asks_about_lines() {
+                of_order = of_order.max(counters);
+            } else if lines.iter().any(|line| rule.may_hold_for(line)) {
+                of_lines += counters;
+            }
+        }
+        of_order + of_lines.min(COUNTERS_OF_LINE * lines.len())
     }
 
     /// What the sale earns. Each line is rounded once, by the program's rounding, before the
@@ -274,6 +293,36 @@ impl Rules {
 }
 
 impl Rule {
+    /// Whether it is for this goal, and valid then.
+    fn may_pay(&self, goal: &str, at: Timestamp) -> bool {
+        self.allows(Condition::Goal, Some(goal)) && self.valid_at(at)
+    }
+
+    /// Whether this condition, if there is one, holds for this fact.
+    fn allows(&self, condition: Condition, fact: Option<&str>) -> bool {
+        self.asked
+            .get(condition)
+            .is_none_or(|asked| fact == Some(asked))
+    }
+
+    fn asks_about_lines(&self) -> bool {
+        [Condition::Sku, Condition::Category]
+            .into_iter()
+            .any(|condition| self.asked.get(condition).is_some())
+    }
+
+    /// Whether nothing that it asks about a line speaks against this one.
+    fn may_hold_for(&self, line: &Line<'_>) -> bool {
+        self.allows(Condition::Sku, Some(line.sku))
+            && self.allows(Condition::Category, line.category)
+    }
+
+    /// How many counters a line moves that it holds for.
+    fn counters(&self) -> usize {
+        let is_tiered = matches!(self.pay, Pay::Tiered(_));
+        usize::from(is_tiered) + usize::from(self.recurring.is_some())
+    }
+
     fn needs_amount(&self) -> bool {
         match &self.pay {
             Pay::Percent(_) => true,

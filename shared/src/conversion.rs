@@ -418,6 +418,8 @@ pub enum Refusal {
     CustomerRequired,
     AmountRequired,
     AmountTooLarge,
+    /// It meets more steps, rules that end for its customer, and budgets than it can be booked with.
+    TooManyCounters,
     /// A reversal that waited for its sale takes back more than the sale.
     ReversalExceeds,
 }
@@ -440,6 +442,7 @@ impl Refusal {
             Self::CustomerRequired => "customer_id_required",
             Self::AmountRequired => "amount_required",
             Self::AmountTooLarge => "amount_too_large",
+            Self::TooManyCounters => "too_many_counters",
             Self::ReversalExceeds => "reversal_exceeds",
         }
     }

@@ -46,7 +46,7 @@ pub use booking::Entry;
 pub use clicks::{ClickRecord, Visit};
 pub use conversions::{ConversionsOf, Moved};
 pub use counters::Counted;
-pub use crediting::{Besides, Recorded};
+pub use crediting::{Besides, MEMBERS_OF_EACH, Recorded, TRANSACTION_MOST};
 pub use customers::{FirstCredit, KnownCustomer};
 pub use months::MonthRow;
 pub use payouts::{MovedPayout, Payout, PayoutsOf, Step};

@@ -1013,7 +1013,7 @@ async fn fewer_share_an_order_that_counters_and_budgets_count() {
     });
     assert_eq!(world.patch("programs/shoes", 2, terms).await.status, 200);
     let last = clicks_of_many(&world).await;
-    // 97 of a transaction's members are left for them, and each takes six.
+    // 98 of a transaction's members are left for them, and each takes six.
     let sale = json!({"click_id": last, "customer_id": "c-1", "order_id": "A-1", "amount": "160"});
     let shared = world.postback(sale).await;
     assert_eq!(shared.status, 200, "{shared:?}");
@@ -1021,6 +1021,36 @@ async fn fewer_share_an_order_that_counters_and_budgets_count() {
     assert_eq!(
         (commissions.len(), &commissions[0]["affiliate"]),
         (16, &json!("aff07"))
+    );
+    assert!(
+        commissions
+            .iter()
+            .all(|commission| commission["amount"] == "1.00")
+    );
+}
+
+#[tokio::test]
+async fn what_was_agreed_with_others_takes_no_room_of_a_shared_order() {
+    let world = shop(json!({"model": "linear"})).await;
+    let steps = json!([{"from": 1, "percent": "10"}, {"from": 2, "percent": "20"}]);
+    let agreed = |number: usize| {
+        json!({
+            "type": "tiered", "tiers": {"by": "count", "period": "month", "steps": steps},
+            "when": {"affiliate": format!("aff{number:02}")},
+        })
+    };
+    let rules: Vec<Value> = (1..=46).map(agreed).collect();
+    let terms = json!({ "commission": rules });
+    assert_eq!(world.patch("programs/shoes", 2, terms).await.status, 200);
+    let last = clicks_of_many(&world).await;
+    // 99 of a transaction's members are left for them, and each takes five.
+    let sale = json!({"click_id": last, "customer_id": "c-1", "order_id": "A-1", "amount": "190"});
+    let shared = world.postback(sale).await;
+    assert_eq!(shared.status, 200, "{shared:?}");
+    let commissions = shared.body["commissions"].as_array().unwrap();
+    assert_eq!(
+        (commissions.len(), &commissions[0]["affiliate"]),
+        (19, &json!("aff04"))
     );
     assert!(
         commissions

@@ -138,6 +138,79 @@ async fn a_rule_pays_for_a_customer_as_often_and_as_long_as_it_says() {
     assert_eq!(world.earns(renewal("B-2")).await, "no_rule");
 }
 
+/// An order and all that it counts are booked together, and that has an end.
+#[tokio::test]
+async fn an_order_that_meets_more_steps_than_it_can_be_booked_with_is_refused_for_good() {
+    let steps = json!([{"from": 1, "percent": "10"}]);
+    let rules = |more: Value| -> Value {
+        let rule = |number: usize| {
+            let mut rule = json!({
+                "type": "tiered", "tiers": {"by": "count", "period": "month", "steps": steps},
+                "when": {"sku": format!("s{number}")},
+            });
+            rule["recurring"] = more.clone();
+            rule
+        };
+        (1..=97).map(rule).collect()
+    };
+    let world = shop(rules(Value::Null)).await;
+    let click = world.click("anna-shoes").await;
+    let bare = |order: &str, lines: usize| {
+        let item = |number: usize| json!({"sku": format!("s{number}"), "amount": "1"});
+        let items: Vec<Value> = (1..=lines).map(item).collect();
+        json!({"program": "shoes", "order_id": order, "items": items})
+    };
+    let sale = |order: &str, lines: usize, customer: &str| {
+        let mut sale = bare(order, lines);
+        sale["click_id"] = json!(click);
+        sale["customer_id"] = json!(customer);
+        sale
+    };
+    // The order, its entry, a bucket and a gate are four of 100 members.
+    assert_eq!(world.earns(sale("A-1", 97, "")).await, "too_many_counters");
+    let refusals = world.get("refusals?affiliate=anna").await;
+    assert_eq!(refusals.body["items"][0]["code"], "too_many_counters");
+    assert_eq!(world.earns(sale("A-1", 96, "")).await, "9.60");
+    // That it is its customer's first is one more.
+    assert_eq!(
+        world.earns(sale("A-2", 96, "c-1")).await,
+        "too_many_counters"
+    );
+    assert_eq!(world.earns(sale("A-2", 95, "c-1")).await, "9.50");
+    assert_eq!(world.earns(sale("A-3", 96, "c-1")).await, "9.60");
+
+    // Nor can a person's word book it.
+    let nobodys = world.postback(bare("A-4", 97)).await.body;
+    assert_eq!(nobodys["status"], "unattributed");
+    let path = format!(
+        "conversions/{}/credit",
+        nobodys["conversion"].as_str().unwrap()
+    );
+    let give = json!({"affiliate": "anna", "reason": "they showed the invoice"});
+    let claim = json!({
+        "program": "shoes", "affiliate": "anna", "order_id": "A-4", "occurred_at": START, "note": "mine",
+    });
+    let claim = world.made("claims", claim).await;
+    let accept = format!("claims/{}/accept", claim["id"].as_str().unwrap());
+    for (path, body) in [(path, give), (accept, json!({}))] {
+        let refused = world.post(&path, body).await;
+        assert_eq!(
+            (refused.status, &refused.body["code"]),
+            (422, &json!("too_many_counters")),
+            "{path}"
+        );
+    }
+
+    // A rule that ends for its customer counts twice.
+    let ends = json!({"commission": rules(json!({"max_count": 9}))});
+    assert_eq!(world.patch("programs/shoes", 2, ends).await.status, 200);
+    assert_eq!(
+        world.earns(sale("A-5", 48, "c-2")).await,
+        "too_many_counters"
+    );
+    assert_eq!(world.earns(sale("A-5", 47, "c-2")).await, "4.70");
+}
+
 #[tokio::test]
 async fn a_line_is_taken_back_at_its_own_rate() {
     let world = shop(json!([

@@ -18,16 +18,15 @@ use shared::period::day_of;
 use shared::reckoning::{self, Alone, NotReckoned};
 use shared::reversing::apply_waiting;
 use shared::setup::{Approval, Cap, CapPer, Goal, Link, OrderScope, Program};
-use shared::store::{Besides, Counted, FirstCredit, Recorded, Refusing, Versioned};
+use shared::store::{
+    Besides, Counted, FirstCredit, MEMBERS_OF_EACH, Recorded, Refusing, TRANSACTION_MOST, Versioned,
+};
 use shared::traffic::Class;
 
 use super::claim::{Claim, OrderValue, value_of};
 use super::evidence::{Evidence, Named};
 use super::sender::Sender;
 use super::trail::{self, Reckoned};
-
-/// Members of a transaction (Amazon DynamoDB Developer Guide, "Service, account, and table quotas").
-const TRANSACTION_MOST: usize = 100;
 
 /// Why an order waits in a program whose merchant looks at each.
 const MANUAL: &str = "manual_approval";
@@ -199,7 +198,7 @@ impl<'a> Order<'a> {
         let mut evidence =
             Evidence::of(app, claim, self.named, self.sender.cookie, terms, self.now).await?;
         let candidates = std::mem::take(&mut evidence.candidates);
-        let most = affiliates_most(terms);
+        let most = self.affiliates_most(&candidates);
         let decision = Decision::among(&terms.attribution, candidates, most);
         if decision.decided_by.is_none() {
             let why = trail::decided(terms, &decision, &[], &[]);
@@ -276,7 +275,31 @@ impl<'a> Order<'a> {
             first: self.first_credit(&evidence, &decision),
             counted: self.counted(&reckoned, evidence.customer()),
         };
+        if !besides.has_room(conversion.credits.len()) {
+            let why = conversion.why;
+            return self.refuse(Refusal::TooManyCounters, why).await;
+        }
         self.record(&conversion, &besides).await
+    }
+
+    /// How many affiliates may share the order, as its transaction has room for: those who come with
+    /// more counters and budgets are fewer.
+    fn affiliates_most(&self, candidates: &[Candidate]) -> usize {
+        let terms = self.terms();
+        let own_caps = terms.caps.iter().filter(|cap| cap.per == CapPer::Affiliate);
+        let own_caps = own_caps.count();
+        let lines: Vec<Line<'_>> = self.value.items.iter().map(Item::line).collect();
+        let rules = &terms.commission;
+        let counters = candidates
+            .iter()
+            .filter(|candidate| candidate.out.is_none())
+            .map(|candidate| {
+                rules.counters_most(&self.goal.name, self.claim.at, &candidate.affiliate, &lines)
+            });
+        // Its customer may be a new one.
+        let of_all = 1 + terms.caps.len() - own_caps;
+        let of_each = MEMBERS_OF_EACH + own_caps + counters.max().unwrap_or(0);
+        (TRANSACTION_MOST.saturating_sub(of_all) / of_each).clamp(1, AFFILIATES_MOST)
     }
 
     /// One affiliate's part of the order: what it would earn alone on its own terms, by its share.
@@ -525,17 +548,6 @@ async fn turn_away(
         return Err(Problem::conflict("order_conflict"));
     }
     told(app, &standing, false, now).await
-}
-
-/// How many affiliates may share an order: a transaction has 100 members. The order and its
-/// customer take two, each affiliate a line, its bucket, a gate and a place in a list; further ones
-/// what counters and budgets ask for.
-fn affiliates_most(terms: &Program) -> usize {
-    let own_caps = terms.caps.iter().filter(|cap| cap.per == CapPer::Affiliate);
-    let own_caps = own_caps.count();
-    let of_all = 2 + terms.caps.len() - own_caps;
-    let of_each = 4 + terms.commission.counters_most() + own_caps;
-    (TRANSACTION_MOST.saturating_sub(of_all) / of_each).clamp(1, AFFILIATES_MOST)
 }
 
 /// Why an order is refused that nobody can be credited with: what spoke against the sender's own

@@ -714,17 +714,65 @@ fn tiers_are_printed_as_they_are_read() {
 }
 
 #[test]
-fn an_order_moves_a_counter_for_each_rule_that_counts() {
-    let counting = |rules: Value| Rules::parse(&rules, eur()).unwrap().counters_most();
-    let steps = |who: &str| {
+fn an_order_moves_the_counters_of_the_rules_that_it_may_meet() {
+    let ann = AffiliateId::parse("ann").unwrap();
+    let skus: Vec<String> = (1..=3).map(|number| format!("s{number}")).collect();
+    let lines: Vec<Line<'_>> = skus
+        .iter()
+        .map(|sku| Line {
+            sku,
+            category: Some("boots"),
+            amount: Money::new(100, eur()),
+        })
+        .collect();
+    let most = |list: &[Value], count: usize| {
+        let at = "2026-07-01T12:00:00Z".parse().unwrap();
+        let rules = rules(&json!(list));
+        rules.counters_most("sale", at, &ann, &lines[..count])
+    };
+    let steps = |when: Value| {
         let mut rule = tiered("count", json!([{"from": 1, "amount": "2"}]))[0].take();
-        rule["when"] = json!({"affiliate": who});
+        rule["when"] = when;
         rule
     };
-    let mut ends = steps("cyd");
-    ends["recurring"] = json!({"max_count": 3});
-    assert_eq!(counting(json!([{"type": "flat", "amount": "1"}])), 0);
-    assert_eq!(counting(json!([steps("ann"), steps("bob"), ends])), 4);
+    let ends = |when: Value| {
+        let mut rule = steps(when);
+        rule["recurring"] = json!({"max_count": 3});
+        rule
+    };
+    let with = |member: &str, value: Value| {
+        let mut rule = steps(json!({"affiliate": "ann"}));
+        rule[member] = value;
+        rule
+    };
+    let who = |who: &str| steps(json!({"affiliate": who}));
+    let sku = |sku: &str| steps(json!({"sku": sku}));
+    for (list, expected) in [
+        (vec![json!({"type": "flat", "amount": "1"})], [0, 0, 0]),
+        // Of rules that hold for all lines alike the first that holds is met.
+        (vec![who("bob"), who("cyd"), who("ann")], [1, 1, 1]),
+        (vec![who("ann"), ends(json!({"group": "vip"}))], [2, 2, 2]),
+        // Those for another goal or time are not.
+        (vec![with("goal", json!("lead"))], [0, 0, 0]),
+        (
+            vec![with("valid_to", json!("2026-07-01T12:00:00Z"))],
+            [0, 0, 0],
+        ),
+        // Of rules for lines each that one of the lines meets.
+        (vec![sku("s1"), sku("s2"), sku("s9"), who("ann")], [1, 2, 3]),
+        (vec![ends(json!({"sku": "s1"})), sku("s2")], [0, 2, 3]),
+        // A line meets one of several.
+        (
+            ["g1", "g2", "g3", "g4"]
+                .map(|group| ends(json!({"category": "boots", "group": group})))
+                .to_vec(),
+            [0, 2, 6],
+        ),
+        (vec![steps(json!({"category": "socks"}))], [0, 0, 0]),
+    ] {
+        let found = [0, 1, 3].map(|count| most(&list, count));
+        assert_eq!(found, expected, "{list:?}");
+    }
 }
 
 #[test]

@@ -15,6 +15,13 @@ use crate::ledger::Kind;
 use crate::period::day_of;
 use crate::setup::CapUse;
 
+/// Members of a transaction (Amazon DynamoDB Developer Guide, "Service, account, and table quotas").
+pub const TRANSACTION_MOST: usize = 100;
+
+/// What each affiliate takes of an order's transaction: a line, its bucket, a gate, and a place in a
+/// list, which of the first one is the order itself.
+pub const MEMBERS_OF_EACH: usize = 4;
+
 /// How often a conversion is put: others may change what it meets.
 const ATTEMPTS: u32 = 16;
 
@@ -40,6 +47,16 @@ pub struct Besides {
     pub first: Option<FirstCredit>,
     pub counted: Vec<Counted>,
     pub caps: Vec<CapUse>,
+}
+
+impl Besides {
+    /// Whether all of it has room beside an order of so many affiliates, whatever buckets they have
+    /// on the day.
+    #[must_use]
+    pub fn has_room(&self, affiliates: usize) -> bool {
+        let conditions = usize::from(self.first.is_some()) + self.counted.len() + self.caps.len();
+        conditions + MEMBERS_OF_EACH * affiliates.max(1) <= TRANSACTION_MOST
+    }
 }
 
 /// What became of one attempt to put a conversion.

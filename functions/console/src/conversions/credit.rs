@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use shared::app::{App, unavailable};
 use shared::commission::{Buyer, Customer, Line, NoCommission};
-use shared::conversion::{Conversion, OrderKey, Status, earned_by_line, fingerprint};
+use shared::conversion::{Conversion, OrderKey, Refusal, Status, earned_by_line, fingerprint};
 use shared::http_types::{Problem, parse_day, parse_instant};
 use shared::ids::AffiliateId;
 use shared::money::Money;
@@ -267,6 +267,9 @@ async fn credited(
             base.occurred_at,
         )
         .map_err(|_| Problem::invalid("customer_id_required", "customer_id"))?;
+    }
+    if !besides.has_room(conversion.credits.len()) {
+        return Err(Problem::refused(Refusal::TooManyCounters.code()));
     }
     Ok((conversion, besides))
 }
