@@ -186,13 +186,15 @@ impl Rules {
         &self.rules
     }
 
-    /// Whether a conversion of this goal may need an amount: some rule pays a share of it.
+    /// Whether an order of this goal and time can earn nothing without an amount: all rules that may
+    /// pay for one without lines pay a share.
     #[must_use]
-    pub fn needs_amount(&self, goal: &str) -> bool {
-        let may_pay = |rule: &Rule| rule.goal().is_none_or(|own| own == goal);
-        self.rules
-            .iter()
-            .any(|rule| may_pay(rule) && rule.needs_amount())
+    pub fn needs_amount(&self, goal: &str, at: Timestamp) -> bool {
+        let rules = self.rules.iter();
+        let mut may_pay = rules
+            .filter(|rule| rule.may_pay(goal, at) && !rule.asks_about_lines())
+            .peekable();
+        may_pay.peek().is_some() && may_pay.all(Rule::needs_amount)
     }
 
     /// How many counters an affiliate's order may move at most. A rule that asks nothing about a line

@@ -215,6 +215,82 @@ async fn an_order_that_nobody_has_is_given_by_a_persons_word_once() {
     );
 }
 
+#[tokio::test]
+async fn an_order_without_an_amount_has_to_bring_one_unless_some_rule_pays_without() {
+    let world = World::with_shop(START).await;
+    let bare = |order: &str| json!({"program": "shoes", "order_id": order});
+    let worth = |order: &str, amount: &str| json!({"program": "shoes", "order_id": order, "amount": amount});
+    let refused = world.postback(bare("A-1")).await;
+    assert_eq!(brief(&refused), (422, "amount_required"));
+    assert_eq!(refused.body["field"], "amount");
+    let refusals = world.get("refusals").await;
+    assert_eq!(refusals.body["items"][0]["code"], "amount_required");
+    let corrected = world.postback(worth("A-1", "10")).await;
+    assert_eq!(brief(&corrected), (200, "unattributed"));
+
+    let rules = json!({"commission": [
+        {"type": "flat", "amount": "3", "when": {"affiliate": "bob"}},
+        {"type": "percent", "percent": "10"},
+    ]});
+    assert_eq!(world.patch("programs/shoes", 1, rules).await.status, 200);
+    let mut paths = Vec::new();
+    for order in ["A-2", "A-3", "A-4", "A-5"] {
+        let posted = world.postback(bare(order)).await;
+        assert_eq!(brief(&posted), (200, "unattributed"), "{order}");
+        let id = posted.body["conversion"].as_str().unwrap();
+        paths.push(format!("conversions/{id}/credit"));
+    }
+    // Whoever gives it to somebody who earns a share says what it was worth.
+    let give =
+        |amount: &str| json!({"affiliate": "anna", "amount": amount, "reason": "the invoice"});
+    for (amount, expected) in [
+        ("", (422, "amount_required")),
+        ("1,5", (422, "amount_invalid")),
+        ("40", (200, "approved")),
+        ("40", (200, "approved")),
+        ("", (200, "approved")),
+        ("41", (409, "order_conflict")),
+    ] {
+        let given = world.post(&paths[0], give(amount)).await;
+        assert_eq!(brief(&given), expected, "{amount}");
+    }
+    assert_eq!(world.balance("anna").await["earned"], "4.00");
+    // As it was posted it stays the same order.
+    let again = world.postback(bare("A-2")).await;
+    assert_eq!(again.body["result"], "recorded_before");
+    let other = world.postback(worth("A-2", "40")).await;
+    assert_eq!(brief(&other), (409, "order_conflict"));
+
+    let anna = Person::affiliate(&world, "anna").await;
+    let claim =
+        json!({"program": "shoes", "order_id": "A-3", "occurred_at": START, "note": "mine"});
+    let claim = anna.post("claims", claim).await;
+    let accept = format!("claims/{}/accept", claim.body["id"].as_str().unwrap());
+    let accepted = world.post(&accept, json!({})).await;
+    assert_eq!(brief(&accepted), (422, "amount_required"));
+    let accepted = world.post(&accept, json!({"amount": "20"})).await;
+    assert_eq!(brief(&accepted), (200, "accepted"));
+    assert_eq!(world.balance("anna").await["earned"], "6.00");
+
+    // What was taken back whole stays so, whatever it was worth.
+    let back = world.reversal(json!({"order_id": "A-4"})).await;
+    assert_eq!(back.status, 200, "{back:?}");
+    let given = world.post(&paths[2], give("40")).await;
+    assert_eq!(brief(&given), (200, "reversed"), "{given:?}");
+    assert_eq!(given.body["remaining"], "0.00");
+    assert_eq!(world.balance("anna").await["on_hold"], "6.00");
+
+    // What was recorded once is told again under whatever terms.
+    let rules = json!({"commission": [{"type": "percent", "percent": "10"}]});
+    assert_eq!(world.patch("programs/shoes", 2, rules).await.status, 200);
+    let again = world.postback(bare("A-5")).await;
+    assert_eq!(again.body["result"], "recorded_before");
+    assert_eq!(
+        brief(&world.postback(bare("A-6")).await),
+        (422, "amount_required")
+    );
+}
+
 /// One answer a line: its number, its status, and its result or code.
 fn lines(body: &[u8]) -> Vec<(u64, u64, String)> {
     let text = String::from_utf8(body.to_vec()).unwrap();

@@ -15,6 +15,7 @@ use shared::app::{App, unavailable};
 use shared::conversion::{Conversion, Credit, OrderKey, Status};
 use shared::http_types::{Fields, Problem, Request, Response};
 use shared::ids::AffiliateId;
+use shared::money::Money;
 use shared::rights::{Action, Caller, Subject};
 use shared::store::{Audit, Moved};
 
@@ -304,14 +305,21 @@ async fn give(
     let seen = visible(app, caller, id, Action::DecideConversions).await?;
     let mut fields = Fields::from_json(&request.body)?;
     let affiliate = fields.parsed_required("affiliate", "id_invalid", AffiliateId::parse)?;
+    let amount = fields.parsed("amount", "amount_invalid", |text| {
+        Money::parse(text, seen.currency)
+    })?;
     let reason = fields.note_required("reason")?;
     fields.finish()?;
+    // An order that has an amount is given with that one.
+    if seen.amount.is_some() && amount.is_some_and(|amount| seen.amount != Some(amount)) {
+        return Err(Problem::conflict("order_conflict"));
+    }
     let wanted = CreditWanted {
         key: seen.key.clone(),
         program: seen.program.as_str(),
         affiliate: &affiliate,
         at: seen.occurred_at,
-        amount: seen.amount,
+        amount,
         word: Word::Person,
     };
     // Who decided, and why, stands in the log before anything is booked.

@@ -205,6 +205,9 @@ impl<'a> Order<'a> {
             if let Some(refusal) = refusal_of(&decision) {
                 return self.refuse(refusal, why).await;
             }
+            if self.lacks_amount().await? {
+                return self.refuse(Refusal::AmountRequired, why).await;
+            }
             let mut conversion = self.conversion(&evidence, Status::Unattributed);
             conversion.why = why;
             conversion.facts["ignored"] = json!(evidence.ignored);
@@ -300,6 +303,19 @@ impl<'a> Order<'a> {
         let of_all = 1 + terms.caps.len() - own_caps;
         let of_each = MEMBERS_OF_EACH + own_caps + counters.max().unwrap_or(0);
         (TRANSACTION_MOST.saturating_sub(of_all) / of_each).clamp(1, AFFILIATES_MOST)
+    }
+
+    /// Whether nobody could ever be credited with the order, whoever names it later, for want of an
+    /// amount. What is recorded already stays what it is.
+    async fn lacks_amount(&self) -> Result<bool, Problem> {
+        let rules = &self.terms().commission;
+        let is_needed = self.goal.payable && rules.needs_amount(&self.goal.name, self.claim.at);
+        if self.value.amount.is_some() || !is_needed {
+            return Ok(false);
+        }
+        let key = order_key(self.sender, self.claim, Some(&self.terms().id));
+        let standing = self.app.store.conversion(&key).await.map_err(unavailable)?;
+        Ok(standing.is_none())
     }
 
     /// One affiliate's part of the order: what it would earn alone on its own terms, by its share.

@@ -187,9 +187,30 @@ fn a_share_needs_an_amount_and_a_flat_rule_does_not() {
     let mixed = rules(
         &json!([{"goal": "lead", "type": "flat", "amount": "5"}, {"goal": "sale", "type": "percent", "percent": "5"}]),
     );
-    assert!(mixed.needs_amount("sale"));
-    assert!(!mixed.needs_amount("lead"));
-    assert!(rules(&json!([{"type": "percent", "percent": "5"}])).needs_amount("lead"));
+    assert!(needs_amount(&mixed, "sale"));
+    assert!(!needs_amount(&mixed, "lead"));
+    assert!(!needs_amount(&mixed, "call"));
+    let share = || json!({"type": "percent", "percent": "5"});
+    assert!(needs_amount(&rules(&json!([share()])), "lead"));
+    // One that may pay without is enough, unless it is over or for a line that the order has not.
+    let either = |flat: Value| needs_amount(&rules(&json!([flat, share()])), "sale");
+    let flat = json!({"type": "flat", "amount": "5", "when": {"country": "DE"}});
+    assert!(!either(flat.clone()));
+    for (member, value) in [
+        ("when", json!({"sku": "boots"})),
+        ("when", json!({"category": "boots"})),
+        ("valid_to", json!("2026-07-01T12:00:00Z")),
+        ("goal", json!("lead")),
+    ] {
+        let mut other = flat.clone();
+        other[member] = value;
+        assert!(either(other), "{member}");
+    }
+}
+
+/// Of an order at noon on 1 July 2026.
+fn needs_amount(rules: &Rules, goal: &str) -> bool {
+    rules.needs_amount(goal, "2026-07-01T12:00:00Z".parse().unwrap())
 }
 
 #[test]
@@ -777,14 +798,14 @@ fn an_order_moves_the_counters_of_the_rules_that_it_may_meet() {
 
 #[test]
 fn steps_need_an_amount_to_be_climbed_by_or_to_pay_a_share_of() {
-    for (by, step, needs_amount) in [
+    for (by, step, expected) in [
         ("count", json!({"from": 1, "amount": "5"}), false),
         ("count", json!({"from": 1, "percent": "5"}), true),
         ("amount", json!({"from": "0", "amount": "5"}), true),
         ("amount", json!({"from": "0", "percent": "5"}), true),
     ] {
         let rules = rules(&tiered(by, json!([step])));
-        assert_eq!(rules.needs_amount("sale"), needs_amount, "{by} {step}");
+        assert_eq!(needs_amount(&rules, "sale"), expected, "{by} {step}");
     }
 }
 

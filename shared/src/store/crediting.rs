@@ -112,7 +112,11 @@ impl Store {
                     }
                     seen = Some(standing.ver);
                     // What was taken back while nobody was credited stays taken back.
-                    next.refunded = standing.refunded;
+                    next.refunded = if standing.is_taken_back() {
+                        next.whole()
+                    } else {
+                        standing.refunded
+                    };
                     for (line, seen) in next.basket.iter_mut().zip(&standing.basket) {
                         line.taken = seen.taken;
                     }

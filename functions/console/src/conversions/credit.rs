@@ -30,7 +30,7 @@ pub struct Wanted<'a> {
     pub program: &'a str,
     pub affiliate: &'a AffiliateId,
     pub at: Timestamp,
-    /// Of an order that nobody told us of; one that is known keeps its own.
+    /// Of an order that came without one, or that nobody told us of; another keeps its own.
     pub amount: Option<Money>,
     pub word: Word,
 }
@@ -53,7 +53,11 @@ pub async fn credit(app: &App, wanted: &Wanted<'_>, now: Timestamp) -> Result<Co
                 if known.program.as_str() != wanted.program {
                     return Err(Problem::refused("program_mismatch"));
                 }
-                known
+                // What it was posted as stays its content: whoever posts it again is told the same.
+                Conversion {
+                    amount: known.amount.or(wanted.amount),
+                    ..known
+                }
             }
             Some(known) => {
                 let is_own = |affiliate| affiliate == wanted.affiliate;
