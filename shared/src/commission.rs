@@ -3,6 +3,7 @@
 mod condition;
 mod index;
 mod reach;
+mod reckoned;
 mod rule;
 mod standing;
 mod tiers;
@@ -21,6 +22,7 @@ pub use condition::Customer;
 pub(crate) use condition::folded_code;
 use condition::{Condition, Facts};
 use index::Index;
+pub use reckoned::Reckoned;
 use rule::Pay;
 pub use rule::Rule;
 pub use standing::{Advance, Buyer, Counter, Recurring, Standing, Standings};

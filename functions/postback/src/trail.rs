@@ -1,19 +1,14 @@
 //! How a decision came about: what is kept with an order, so that every cent explains itself.
 
-use std::collections::HashSet;
-
 use serde_json::{Value, json};
 use shared::attribution::{Candidate, Decision};
-use shared::commission::Commission;
+use shared::commission::{self, Commission};
 use shared::ids::AffiliateId;
 use shared::money::Money;
 use shared::setup::Program;
 
 /// More candidates than these are counted only: the newest of a long journey say enough.
 const CANDIDATES_MOST: usize = 40;
-
-/// As much of all lines' arithmetic is kept, in bytes: an order is one item of at most 400 KB.
-const ARITHMETIC_MOST: usize = 60_000;
 
 /// What one affiliate gets, and how that was reckoned.
 pub struct Reckoned {
@@ -44,7 +39,15 @@ pub fn decided(
         .filter(|(place, (_, weight))| left_off <= *place || **weight > 0)
         .map(|(_, (candidate, weight))| shown(candidate, *weight, total))
         .collect();
-    let room = ARITHMETIC_MOST / reckoned.len().max(1);
+    let credits = reckoned.iter().map(|own| {
+        let credit = commission::Reckoned {
+            affiliate: &own.affiliate,
+            share: &share(own.weight, total),
+            whole: own.whole.as_ref(),
+            amount: own.amount,
+        };
+        credit.to_json(reckoned.len())
+    });
     let mut trail = json!({
         "candidates": candidates,
         "window": terms.click_window.to_string(),
@@ -52,7 +55,7 @@ pub fn decided(
         "model": terms.attribution.model.as_str(),
         "priority": terms.attribution.priority.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
         "decided_by": decision.decided_by.map(|kind| kind.as_str()),
-        "credits": reckoned.iter().map(|reckoned| credit(reckoned, total, room)).collect::<Vec<_>>(),
+        "credits": credits.collect::<Vec<_>>(),
     });
     let omitted = decision.candidates.len() - candidates.len();
     if omitted > 0 {
@@ -84,56 +87,6 @@ fn shown(candidate: &Candidate, weight: u64, total: u64) -> Value {
         shown["share"] = json!(share(weight, total));
     }
     shown
-}
-
-fn credit(reckoned: &Reckoned, total: u64, room: usize) -> Value {
-    let share = share(reckoned.weight, total);
-    let mut arithmetic = arithmetic(reckoned, room);
-    if let Some(whole) = reckoned.whole.as_ref().filter(|_| share != "1") {
-        let currency = whole.amount.currency();
-        let (whole, part) = (whole.amount, reckoned.amount);
-        arithmetic.push(format!(
-            "{whole} {currency} x {share} -> {part} largest_remainder"
-        ));
-    }
-    let rules = reckoned.whole.iter().flat_map(|whole| &whole.lines);
-    let mut rules: Vec<&str> = rules
-        .filter_map(|line| line.rule.as_ref().map(shared::ids::RuleId::as_str))
-        .collect();
-    // The first one first, and each once.
-    let mut seen = HashSet::new();
-    rules.retain(|rule| seen.insert(*rule));
-    json!({
-        "affiliate": reckoned.affiliate.as_str(),
-        "share": share,
-        "rules": rules,
-        "arithmetic": arithmetic,
-        "amount": reckoned.amount.to_string(),
-    })
-}
-
-/// Line by line, as far as there is room; of what is left the number and the sum.
-fn arithmetic(reckoned: &Reckoned, room: usize) -> Vec<String> {
-    let Some(whole) = &reckoned.whole else {
-        return Vec::new();
-    };
-    let mut said = Vec::new();
-    let mut length = 0;
-    for (place, line) in whole.lines.iter().enumerate() {
-        let text = line.to_string();
-        length += text.len();
-        if length <= room {
-            said.push(text);
-            continue;
-        }
-        let (rest, currency) = (&whole.lines[place..], whole.amount.currency());
-        let mut amounts = rest.iter().map(|line| line.amount);
-        let sum = amounts.try_fold(Money::zero(currency), Money::checked_add);
-        let sum = sum.map_or_else(String::new, |sum| format!(" -> {sum} {currency}"));
-        said.push(format!("{} more lines{sum}", rest.len()));
-        break;
-    }
-    said
 }
 
 /// A share as people write it: `1`, `2/5`, and with six digits where the weights are no small

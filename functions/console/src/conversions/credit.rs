@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 use shared::app::{App, unavailable};
-use shared::commission::{Buyer, Customer, Line, NoCommission};
+use shared::commission::{Buyer, Customer, Line, NoCommission, Reckoned};
 use shared::conversion::{Conversion, OrderKey, Refusal, Status, earned_by_line, fingerprint};
 use shared::http_types::{Problem, parse_day, parse_instant};
 use shared::ids::AffiliateId;
@@ -200,16 +200,12 @@ async fn credited(
     }
 
     let whole = alone.whole.as_ref();
-    let arithmetic: Vec<String> = whole
-        .iter()
-        .flat_map(|whole| &whole.lines)
-        .map(ToString::to_string)
-        .collect();
-    let rules: Vec<&str> = whole
-        .iter()
-        .flat_map(|whole| &whole.lines)
-        .filter_map(|line| line.rule.as_ref().map(shared::ids::RuleId::as_str))
-        .collect();
+    let reckoned = Reckoned {
+        affiliate: wanted.affiliate,
+        share: "1",
+        whole,
+        amount: alone.credit.commission,
+    };
     let kind = match wanted.word {
         Word::Claim => "claim",
         Word::Person => "person",
@@ -235,10 +231,7 @@ async fn credited(
         "model": terms.attribution.model.as_str(),
         "priority": terms.attribution.priority.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
         "decided_by": kind,
-        "credits": [{
-            "affiliate": wanted.affiliate.as_str(), "share": "1", "rules": rules,
-            "arithmetic": arithmetic, "amount": alone.credit.commission.to_string(),
-        }],
+        "credits": [reckoned.to_json(1)],
     });
     let mut besides = Besides::default();
     if let Some(key) = customer_key {
