@@ -40,7 +40,7 @@ use crate::ledger::Pocket;
 use programs::KnownPrograms;
 
 pub use adjustments::{Adjusted, Adjustment};
-pub use amendments::{Amended, Amendment};
+pub use amendments::{Amended, Amendment, KnownAmendment};
 pub use approvals::DueApproval;
 pub use booking::Entry;
 pub use clicks::{ClickRecord, Visit};

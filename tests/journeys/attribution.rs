@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
-use tests::{Answer, BROWSER, World, answer, click_id};
+use tests::{Answer, BROWSER, Person, World, answer, click_id};
 
 const START: &str = "2026-07-01T10:00:00Z";
 
@@ -143,6 +143,27 @@ async fn a_shared_sale_is_taken_back_and_amended_in_proportion() {
             );
         }
     }
+    // Each sees how its own part of the new value was reckoned, and nobody else's.
+    let bob = Person::affiliate(&world, "bob").await;
+    let seen = bob.get(&format!("conversions/{id}")).await.body;
+    let amendments = seen["explain"]["amendments"].as_array().unwrap();
+    assert_eq!(
+        (
+            amendments.len(),
+            &amendments[1]["id"],
+            &amendments[1]["amount"]
+        ),
+        (2, &json!("two"), &json!("60.00"))
+    );
+    let arithmetic = json!([
+        "60.00 EUR x 10 % = 6 -> 6.00 half_even",
+        "6.00 EUR x 1/3 -> 2.00 largest_remainder"
+    ]);
+    assert_eq!(amendments[1]["arithmetic"], arithmetic);
+    let all = world.get(&format!("conversions/{id}")).await.body;
+    let credits = all["explain"]["amendments"][1]["credits"].as_array();
+    assert_eq!(credits.map(Vec::len), Some(3));
+    assert!(!seen.to_string().contains("anna"), "{seen}");
     let half = json!({"order_id": "A-1", "reversal_id": "r1", "amount": "30"});
     let taken = world.reversal(half).await;
     let each: Vec<&Value> = (0..3)

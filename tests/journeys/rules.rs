@@ -55,6 +55,16 @@ async fn steps_are_climbed_once_by_each_order_and_begin_anew_each_month() {
         shown.body["explain"]["arithmetic"],
         json!(["80.00 EUR x 5 % -> 4.00 half_even"])
     );
+    let amendments = &shown.body["explain"]["amendments"];
+    assert_eq!(
+        (&amendments[0]["id"], &amendments[0]["amount"]),
+        (&json!("up"), &json!("120.00"))
+    );
+    assert_eq!(
+        amendments[0]["arithmetic"],
+        json!(["100.00 EUR x 5 % + 20.00 EUR x 10 % -> 7.00 half_even"])
+    );
+    assert_eq!(amendments[0]["credits"][0]["rules"], json!(["r1"]));
 
     world.turn_to("2026-07-20T10:00:00Z").await;
     let mut late = sale("A-5", "10");

@@ -41,10 +41,12 @@ pub async fn serve(
             let conversion = visible(app, caller, id, Action::ReadConversions).await?;
             let entries = app.store.lines_of(&conversion).await;
             let entries = entries.map_err(unavailable)?;
+            let amendments = app.store.amendments_of(&conversion).await;
+            let amendments = amendments.map_err(unavailable)?;
             let one = std::slice::from_ref(&conversion);
             let standings = Standings::of(app, one, caller).await?;
             let mut body = shown_with(&conversion, caller, &standings);
-            body["explain"] = explain::conversion(&conversion, &entries, caller);
+            body["explain"] = explain::conversion(&conversion, &entries, &amendments, caller);
             Ok(Response::json(StatusCode::OK, &body))
         }
         [id, decision @ ("approve" | "reject" | "reopen")] => {

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use serde_json::Value;
 
 use super::booking::{AMENDMENT, Booked};
 use super::conversion_rows::partition;
@@ -9,7 +10,7 @@ use super::conversions::leg;
 use super::lines::booked;
 use super::schema::escaped;
 use super::transaction::Write;
-use super::{Audit, Key, Row, Store, StoreError};
+use super::{Audit, Damaged, Key, Row, Store, StoreError};
 use crate::conversion::{BasketLine, Conversion, Status};
 use crate::ledger::{Kind, Leg};
 use crate::money::Money;
@@ -25,7 +26,19 @@ pub struct Amendment {
     /// What each credit earns on it, at the frozen terms.
     pub commissions: Vec<Money>,
     pub basket: Vec<BasketLine>,
+    /// How each credit was reckoned.
+    pub reckoned: Value,
     pub reason: String,
+}
+
+/// An amendment as an explanation has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownAmendment {
+    pub id: String,
+    pub at: Timestamp,
+    pub amount: Money,
+    /// As [`Amendment::reckoned`]; nothing of what was amended before this was kept.
+    pub reckoned: Value,
 }
 
 /// What became of an amendment.
@@ -116,6 +129,7 @@ impl Store {
                 .json("lines", &booked(&legs, days))
                 .text("fingerprint", &amendment.fingerprint)
                 .number("amount", amendment.amount.minor())
+                .json("reckoned", &amendment.reckoned)
                 .text("reason", &amendment.reason)
                 .text("recorded_at", now.to_string());
             let table = self.core();
@@ -135,6 +149,35 @@ impl Store {
             ),
             Booked::Guarded(..) => Ok(Amended::Raced),
         }
+    }
+
+    /// An order's amendments, the first one first.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn amendments_of(
+        &self,
+        conversion: &Conversion,
+    ) -> Result<Vec<KnownAmendment>, StoreError> {
+        let from = key(conversion, "");
+        let last = format!("{}~", from.sk);
+        let rows = self
+            .read_between(&self.core(), &from.pk, &from.sk, &last)
+            .await?;
+        let mut amendments = rows
+            .iter()
+            .map(|row| {
+                let reckoned = row.parsed_if("reckoned", |text| serde_json::from_str(text))?;
+                Ok(KnownAmendment {
+                    id: row.get_text("id")?.to_owned(),
+                    at: row.get_instant("recorded_at")?,
+                    amount: Money::new(row.get_number("amount")?, conversion.currency),
+                    reckoned: reckoned.unwrap_or_default(),
+                })
+            })
+            .collect::<Result<Vec<_>, Damaged>>()?;
+        amendments.sort_by_key(|amendment| amendment.at);
+        Ok(amendments)
     }
 
     /// Whether an amendment of that id is known, and with the same content.

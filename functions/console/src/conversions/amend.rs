@@ -2,13 +2,14 @@
 
 use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::app::{App, unavailable};
-use shared::commission::{Commission, NoCommission};
+use shared::commission::{Commission, NoCommission, Reckoned};
 use shared::conversion::{
     BasketLine, Conversion, Item, Status, digest, earned_by_line, is_order_id, take,
 };
 use shared::http_types::{Fields, Problem, Request, Response, is_note};
+use shared::ids::AffiliateId;
 use shared::money::Money;
 use shared::rights::{Action, Caller};
 use shared::setup::Program;
@@ -78,8 +79,9 @@ impl Wanted {
 
     /// What each credit would earn.
     pub async fn rated(&self, app: &App, seen: &Conversion) -> Result<Vec<Money>, Problem> {
-        let (commissions, _) = rated(app, seen, self.amount, &self.items).await?;
-        Ok(commissions)
+        Ok(rated(app, seen, self.amount, &self.items)
+            .await?
+            .commissions)
     }
 
     fn fingerprint(&self) -> String {
@@ -105,13 +107,14 @@ impl Wanted {
             let outcome = match known.map_err(unavailable)? {
                 Some(known) => known,
                 None => {
-                    let (commissions, basket) = rated(app, &seen, self.amount, &self.items).await?;
+                    let rated = rated(app, &seen, self.amount, &self.items).await?;
                     let amendment = Amendment {
                         id: self.id.clone(),
                         fingerprint: fingerprint.clone(),
                         amount: self.amount,
-                        commissions,
-                        basket,
+                        commissions: rated.commissions,
+                        basket: rated.basket,
+                        reckoned: rated.reckoned,
                         reason: self.reason.clone(),
                     };
                     let audit = Audit::by(caller, "amend conversion", Some(self.reason.clone()));
@@ -144,13 +147,21 @@ fn items(fields: &mut Fields, seen: &Conversion, amount: Money) -> Result<Vec<It
     Ok(items)
 }
 
+/// An order's new value, rated.
+struct Rated {
+    /// What each credit earns.
+    commissions: Vec<Money>,
+    basket: Vec<BasketLine>,
+    reckoned: Value,
+}
+
 /// What each credit earns on the new value.
 async fn rated(
     app: &App,
     seen: &Conversion,
     amount: Money,
     items: &[Item],
-) -> Result<(Vec<Money>, Vec<BasketLine>), Problem> {
+) -> Result<Rated, Problem> {
     // Whoever is credited later earns on the order as it was posted: an amendment in between
     // would be lost, and with it what was taken back beyond that value.
     let is_earning = matches!(
@@ -174,7 +185,11 @@ async fn rated(
     }
     let mut basket = amended_basket(seen, items)?;
     if seen.credits.is_empty() {
-        return Ok((Vec::new(), basket));
+        return Ok(Rated {
+            commissions: Vec::new(),
+            basket,
+            reckoned: json!([]),
+        });
     }
     let program = app
         .store
@@ -211,8 +226,30 @@ async fn rated(
         .iter()
         .copied()
         .zip(wholes.iter().map(Option::as_ref));
-    earned_by_line(&mut basket, &parts.collect::<Vec<_>>());
-    Ok((commissions, basket))
+    let parts: Vec<_> = parts.collect();
+    earned_by_line(&mut basket, &parts);
+    let reckoned = seen.credits.iter().zip(&parts);
+    let reckoned = reckoned.map(|(credit, (amount, whole))| {
+        let reckoned = Reckoned {
+            affiliate: &credit.affiliate,
+            share: share_of(seen, &credit.affiliate),
+            whole: *whole,
+            amount: *amount,
+        };
+        reckoned.to_json(parts.len())
+    });
+    Ok(Rated {
+        reckoned: reckoned.collect(),
+        commissions,
+        basket,
+    })
+}
+
+/// An affiliate's share, as the decision's trail writes it.
+fn share_of<'a>(seen: &'a Conversion, affiliate: &AffiliateId) -> &'a str {
+    let mut credits = seen.why["credits"].as_array().into_iter().flatten();
+    let own = credits.find(|credit| credit["affiliate"] == affiliate.as_str());
+    own.and_then(|own| own["share"].as_str()).unwrap_or("1")
 }
 
 /// The order's new lines, with what was taken back of the old ones by name.

@@ -3,13 +3,21 @@
 use serde_json::{Value, json};
 use shared::conversion::Conversion;
 use shared::rights::Caller;
-use shared::store::Entry;
+use shared::store::{Entry, KnownAmendment};
 
 /// What an affiliate is told of the others.
 const ANOTHER: &str = "another affiliate";
 
+/// Of more amendments the newest are explained.
+const AMENDMENTS_MOST: usize = 20;
+
 /// The whole reasoning behind a conversion, as far as the caller may see it.
-pub fn conversion(conversion: &Conversion, entries: &[(usize, Entry)], caller: &Caller) -> Value {
+pub fn conversion(
+    conversion: &Conversion,
+    entries: &[(usize, Entry)],
+    amendments: &[KnownAmendment],
+    caller: &Caller,
+) -> Value {
     let mut explain = trail(&conversion.why, caller);
     if !explain.is_object() {
         return explain;
@@ -41,7 +49,38 @@ pub fn conversion(conversion: &Conversion, entries: &[(usize, Entry)], caller: &
         Some(id) => json!({"id": id, "version": conversion.program_version}),
         None => Value::Null,
     };
+    let left_off = amendments.len().saturating_sub(AMENDMENTS_MOST);
+    let newest = amendments[left_off..].iter();
+    explain["amendments"] = newest.map(|newer| amendment(newer, caller)).collect();
+    if left_off > 0 {
+        explain["amendments_left_off"] = json!(left_off);
+    }
     explain
+}
+
+/// How an order's new value was reckoned, as far as the caller may see it.
+fn amendment(amendment: &KnownAmendment, caller: &Caller) -> Value {
+    let credits = amendment.reckoned.as_array().into_iter().flatten();
+    let own = credits.filter(|credit| {
+        caller
+            .affiliate()
+            .is_none_or(|own| credit["affiliate"] == own.as_str())
+    });
+    let mut explain = json!({
+        "id": amendment.id,
+        "at": amendment.at.to_string(),
+        "amount": amendment.amount.to_string(),
+        "credits": own.collect::<Vec<_>>(),
+    });
+    explain["arithmetic"] = arithmetic(&explain);
+    explain
+}
+
+/// Of all credits together.
+fn arithmetic(explain: &Value) -> Value {
+    let credits = explain["credits"].as_array().into_iter().flatten();
+    let lines = credits.filter_map(|credit| credit["arithmetic"].as_array());
+    lines.flatten().cloned().collect()
 }
 
 /// What was considered, as it was kept: with the others' names for whoever may know them.
@@ -67,18 +106,7 @@ pub fn trail(why: &Value, caller: &Caller) -> Value {
             credits.retain(is_own);
         }
     }
-    let credits = explain["credits"].as_array();
-    explain["arithmetic"] = credits
-        .into_iter()
-        .flatten()
-        .flat_map(|credit| {
-            credit["arithmetic"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .cloned()
-        })
-        .collect();
+    explain["arithmetic"] = arithmetic(&explain);
     explain["text"] = json!(in_words(&explain));
     explain
 }
