@@ -218,6 +218,43 @@ async fn adjustments_are_booked_once_under_their_name() {
     );
 }
 
+/// A network has people to pay before it has a merchant.
+#[tokio::test]
+async fn a_bonus_from_before_the_first_merchant_is_paid_and_its_month_can_be_closed() {
+    let world = World::empty(START).await;
+    let anna = json!({
+        "id": "anna", "name": "Anna", "email": "anna@example.com", "country": "DE",
+        "payout": {"currency": "EUR", "method": "manual", "schedule": "daily"},
+    });
+    world.made("affiliates", anna).await;
+    for (id, payable_on, booked_on) in [
+        ("now", json!(null), "2026-06-28"),
+        ("past", json!("2026-06-01"), "2026-06-28"),
+        ("future", json!("2026-07-01"), "2026-07-01"),
+    ] {
+        let bonus = json!({
+            "id": id, "affiliate": "anna", "kind": "bonus", "currency": "EUR", "amount": "5",
+            "reason": "to begin with", "payable_on": payable_on,
+        });
+        let made = world.made("adjustments", bonus).await;
+        assert_eq!(made["payable_on"], booked_on, "{id}");
+    }
+    world.turn_to("2026-06-30T10:00:00Z").await;
+    world
+        .made("merchants", json!({"id": "shop", "name": "Shop"}))
+        .await;
+    world.turn_to("2026-07-02T02:00:00Z").await;
+
+    let payouts = world.get("payouts").await.body;
+    let paid = [0, 1].map(|place| {
+        let payout = &payouts["items"][place];
+        ["day", "amount"].map(|name| payout[name].as_str().unwrap_or("-"))
+    });
+    assert_eq!(paid, [["2026-06-28", "10.00"], ["2026-07-01", "5.00"]]);
+    reconciled(&world).await;
+    closed(&world, "2026-06").await;
+}
+
 /// June with everything in it: paid, on hold, waiting for approval, in debt.
 async fn june() -> World {
     let world = World::with_shop(START).await;

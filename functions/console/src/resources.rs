@@ -320,7 +320,7 @@ impl Resource for Merchant {
         Ok(json!({ "secret": secret }))
     }
 
-    /// The books open with the first merchant: before it there is nothing to run.
+    /// The books open with the first merchant, unless an adjustment was booked before it.
     async fn made_again(
         &self,
         app: &App,

@@ -7,6 +7,7 @@ use shared::http_types::{Fields, Page, Problem, Request, Response};
 use shared::ids::{AffiliateId, ProgramId};
 use shared::ledger::Pocket;
 use shared::money::{Currency, Money};
+use shared::period::day_of;
 use shared::rights::{Action, Caller};
 use shared::setup::{Affiliate, Program};
 use shared::store::{Adjusted, Adjustment, Audit};
@@ -42,6 +43,9 @@ async fn create(app: &App, request: &Request, caller: &Caller) -> Result<Respons
     let adjustment = read(app, request, caller, &mut fields).await?;
     fields.finish()?;
     exists(app, &adjustment).await?;
+    // It may come before the first merchant, and is booked on no day before this one.
+    let today = day_of(request.now);
+    app.store.open_books(today).await.map_err(unavailable)?;
 
     let audit = Audit::by(caller, "create adjustment", Some(adjustment.reason.clone()));
     let adjusted = app.store.adjust(&adjustment, &audit).await;

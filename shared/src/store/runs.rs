@@ -103,6 +103,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`]
     pub async fn open_books(&self, day: Date) -> Result<(), StoreError> {
+        // Asked first: a write that finds them open would be in the way of others that do.
+        if self.read(&books_key()).await?.is_some() {
+            return Ok(());
+        }
         let row = Row::new(&books_key()).text("first", day.to_string());
         let table = self.core();
         self.transact(&[Write::Add { table, row }]).await?;
