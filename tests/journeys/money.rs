@@ -216,17 +216,21 @@ async fn money_waits_for_its_hold_its_minimum_and_its_pay_day() {
     // One cent more reaches the minimum; it is paid by the run of the month's last day, though
     // nothing else comes.
     world.postback(sale("A-2", "0.10")).await;
-    world.turn_to("2026-07-31T23:00:00Z").await;
-    assert_eq!(
-        world.balance("anna").await["held"][0]["reason"],
-        json!(null)
-    );
-    assert_eq!(world.balance("anna").await["payable"], "5.00");
+    world.turn_to("2026-07-30T23:00:00Z").await;
+    assert_eq!(world.balance("anna").await["next_payout"], "2026-07-31");
+    // On the pay day itself nothing holds it, and after midnight its run is still to be made.
+    world.turn_to("2026-07-31T22:00:00Z").await;
+    assert_eq!(world.balance("anna").await["held"], json!([]));
+    for now in ["2026-07-31T23:00:00Z", "2026-08-01T00:30:00Z"] {
+        world.turn_to(now).await;
+        let balance = world.balance("anna").await;
+        assert_eq!(balance["payable"], "5.00", "{now}");
+        assert_eq!(balance["next_payout"], "2026-07-31", "{now}");
+    }
     world.turn_to("2026-08-01T01:00:00Z").await;
-    assert_eq!(
-        brief(&world.balance("anna").await),
-        ["0.00", "0.00", "5.00", "0.00"]
-    );
+    let balance = world.balance("anna").await;
+    assert_eq!(brief(&balance), ["0.00", "0.00", "5.00", "0.00"]);
+    assert_eq!(balance["next_payout"], "2026-08-31");
 }
 
 #[tokio::test]

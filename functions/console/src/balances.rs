@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use http::StatusCode;
+use jiff::civil::Date;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::conversion::Status;
@@ -28,9 +29,10 @@ pub async fn balances(
 ) -> Result<Response, Problem> {
     let affiliate = visible::<Affiliate>(app, caller, id, Action::ReadBalances).await?;
     let affiliate = affiliate.record;
+    let next_run = app.store.next_day_to_run().await.map_err(unavailable)?;
     let mut items = Vec::new();
     for (pocket, pending) in pockets(app, &affiliate.id).await? {
-        items.push(balance(app, request, &affiliate, &pocket, pending).await?);
+        items.push(balance(app, request, &affiliate, &pocket, pending, next_run).await?);
     }
     Ok(Response::json(StatusCode::OK, &json!({ "items": items })))
 }
@@ -139,6 +141,7 @@ async fn balance(
     affiliate: &Affiliate,
     pocket: &Pocket,
     pending: i128,
+    next_run: Option<Date>,
 ) -> Result<Value, Problem> {
     let (account, booked) = snapshot(app, pocket, affiliate.lanes).await?;
     let all = account.lifetime + booked;
@@ -147,10 +150,13 @@ async fn balance(
 
     let today = day_of(request.now);
     let reason = account.held(today, affiliate);
-    let next_payout = affiliate
-        .payout
-        .as_ref()
-        .map(|details| next_pay_day(details.schedule, today).to_string());
+    // A day's run is made when it is over: today's, and one that is late, may pay yet. Of a run that
+    // is under way the account knows whether it was there.
+    let run = next_run.unwrap_or(today).yesterday().ok();
+    let next_payout = affiliate.payout.as_ref().and_then(|details| {
+        let last_run = run.max(account.through)?;
+        Some(next_pay_day(details.schedule, last_run).to_string())
+    });
     let held: Vec<Value> = reason
         .iter()
         .map(|reason| json!({"reason": reason.code(), "amount": money(account.carry)}))
