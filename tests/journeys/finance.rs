@@ -588,6 +588,27 @@ async fn closed(world: &World, month: &str) {
 }
 
 #[tokio::test]
+async fn a_closed_months_statement_keeps_the_name_that_its_report_has() {
+    let world = june().await;
+    world.turn_to("2026-07-01T01:00:00Z").await;
+    closed(&world, "2026-06").await;
+    let statement = world.get("statements/anna/2026-06").await;
+    assert_eq!(statement.body["state"], "closed", "{statement:?}");
+
+    let married = json!({"name": "Anna Bell"});
+    let renamed = world.patch("affiliates/anna", 1, married).await;
+    assert_eq!(renamed.status, 200, "{renamed:?}");
+    assert_eq!(world.get("statements/anna/2026-06").await, statement);
+    let names = |statement: &Value| {
+        let row = &statement["rows"][0];
+        [&statement["legal_name"], &row["legal_name"]].map(|name| name.as_str().unwrap().to_owned())
+    };
+    assert_eq!(names(&statement.body), ["Anna", "Anna"]);
+    let july = world.get("statements/anna/2026-07").await.body;
+    assert_eq!(names(&july), ["Anna Bell", "Anna Bell"]);
+}
+
+#[tokio::test]
 async fn a_month_with_nothing_but_a_refund_worth_nothing_is_closed() {
     let world = World::with_shop(START).await;
     sale(&world, "anna-shoes", "A-1", "50").await;

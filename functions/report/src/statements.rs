@@ -6,7 +6,7 @@ use shared::app::{App, unavailable};
 use shared::http_types::{Problem, Request, Response};
 use shared::ids::{AffiliateId, PayerId};
 use shared::ledger::Pocket;
-use shared::period::Month;
+use shared::period::{Month, last_instant_of};
 use shared::report::{Row, StatementLine, sha256, statement_csv};
 use shared::rights::{Action, Caller, Subject};
 use shared::setup::Affiliate;
@@ -34,8 +34,7 @@ pub async fn statement(
     let affiliate = app.store.record::<Affiliate>(id.as_str()).await;
     let affiliate = affiliate
         .map_err(unavailable)?
-        .ok_or_else(Problem::not_found)?
-        .record;
+        .ok_or_else(Problem::not_found)?;
     let mut fields = request.query_fields()?;
     let is_csv = fields.parsed("format", "format_unknown", |text| match text {
         "json" => Ok(false),
@@ -61,15 +60,20 @@ pub async fn statement(
         let made = figures::of_pockets(app, &payer, month, pockets.clone(), is_theirs).await?;
         made.report.rows
     };
-    let lines = lines(app, &pockets, affiliate.lanes, month).await?;
+    let lines = lines(app, &pockets, affiliate.record.lanes, month).await?;
 
     let (media_type, bytes) = if is_csv == Some(true) {
         ("text/csv; charset=utf-8", statement_csv(&lines))
     } else {
+        // By the name that the report has: of the month's end, whatever it is called since.
+        let then = app
+            .store
+            .as_of(affiliate, last_instant_of(month.last_day()));
+        let then = then.await.map_err(unavailable)?.record;
         let body = json!({
             "payer": payer.as_str(),
             "affiliate": id.as_str(),
-            "legal_name": affiliate.name,
+            "legal_name": then.name,
             "month": month.to_string(),
             "state": period.stage.as_str(),
             "preliminary": period.stage != Stage::Closed,
