@@ -1,5 +1,8 @@
 //! What a finance clerk sees: payouts from state to state, months closed, figures that stand.
 
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use http::Method;
 use serde_json::{Value, json};
 use tests::{Answer, World};
@@ -253,6 +256,99 @@ async fn a_bonus_from_before_the_first_merchant_is_paid_and_its_month_can_be_clo
     assert_eq!(paid, [["2026-06-28", "10.00"], ["2026-07-01", "5.00"]]);
     reconciled(&world).await;
     closed(&world, "2026-06").await;
+}
+
+/// Copies of an only payout, one for each of so many days before it.
+async fn copied(world: &World, id: &str, days: i64) {
+    let client = world.stack.table.client("setup");
+    let table = clickledger::tables::names().core;
+    let text = |text: String| AttributeValue::S(text);
+    let payout = client
+        .get_item()
+        .table_name(&table)
+        .key("pk", text(format!("P#{id}")))
+        .key("sk", text("CUR".to_owned()))
+        .send()
+        .await
+        .expect("the embedded table reads an item")
+        .item
+        .expect("there is a payout");
+    let first = jiff::civil::date(2026, 6, 28);
+    let copies: Vec<HashMap<String, AttributeValue>> = (1..=days)
+        .map(|before| {
+            let day = first.saturating_sub(jiff::Span::new().days(before));
+            let mut copy = payout.clone();
+            for (name, value) in [
+                ("pk", format!("P#copy-{before}")),
+                ("id", format!("copy-{before}")),
+                ("day", day.to_string()),
+                ("owner_sk", format!("{day}#copy-{before}")),
+                ("affiliate_sk", format!("{day}#copy-{before}")),
+            ] {
+                copy.insert(name.to_owned(), text(value));
+            }
+            copy
+        })
+        .collect();
+    for part in copies.chunks(25) {
+        let puts = part.iter().map(|item| {
+            let put = PutRequest::builder().set_item(Some(item.clone()));
+            let put = put.build().expect("the item is set");
+            WriteRequest::builder().put_request(put).build()
+        });
+        client
+            .batch_write_item()
+            .request_items(&table, puts.collect())
+            .send()
+            .await
+            .expect("the embedded table takes items");
+    }
+}
+
+/// Years of daily payouts, and the only one that was cancelled is the last.
+#[tokio::test]
+async fn a_filtered_list_of_payouts_is_looked_through_in_parts() {
+    let world = World::with_shop(START).await;
+    sale(&world, "anna-shoes", "A-1", "50").await;
+    world.turn_to("2026-06-29T01:00:00Z").await;
+    let id = only_payout(&world).await["id"].as_str().unwrap().to_owned();
+    copied(&world, &id, 2_300).await;
+    let cancel = json!({"reason": "wrong account"});
+    let cancelled = world.post(&format!("payouts/{id}/cancel"), cancel).await;
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+
+    let mut found = Vec::new();
+    let mut path = "payouts?status=cancelled&limit=1".to_owned();
+    let mut calls = 0;
+    loop {
+        calls += 1;
+        world.stack.table.clear_calls();
+        let list = world.get(&path).await;
+        assert_eq!(list.status, 200, "{list:?}");
+        let asked = world.stack.table.calls().into_iter();
+        let asked = asked.filter(|call| call.key_prefix == "L#").count();
+        assert!(asked <= 12, "{asked}");
+        found.extend(list.body["items"].as_array().unwrap().clone());
+        match list.body["next"].as_str() {
+            Some(next) => path = format!("payouts?status=cancelled&limit=1&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((calls, found.len()), (2, 1));
+    assert_eq!(found[0]["id"], id.as_str());
+
+    // Whoever is not after few gets each of them once, page by page.
+    let mut seen = 0;
+    let mut path = "payouts?status=approved&limit=200".to_owned();
+    loop {
+        let list = world.get(&path).await.body;
+        seen += list["items"].as_array().unwrap().len();
+        match list["next"].as_str() {
+            Some(next) => path = format!("payouts?status=approved&limit=200&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, 2_300);
 }
 
 /// June with everything in it: paid, on hold, waiting for approval, in debt.

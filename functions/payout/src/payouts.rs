@@ -16,6 +16,10 @@ use shared::store::{Audit, Entry, MovedPayout, Payout, PayoutsOf, Step};
 
 const IDS_MOST: usize = 1_000;
 const RACES_MOST: u32 = 8;
+/// How many payouts one call looks at, for the few that are wanted: the next one goes on there.
+const LOOKED_AT_MOST: usize = 2_000;
+/// And how many at a time, where the first of a page's own size did not do.
+const PART: usize = 200;
 
 /// Serves `/api/v1/payouts`: `rest` is what follows in the path.
 pub async fn serve(
@@ -238,7 +242,7 @@ async fn list(app: &App, request: &Request, caller: &Caller) -> Result<Response,
     Ok(Response::list(&items, next.as_ref()))
 }
 
-/// A page of those that are wanted, however many others lie between.
+/// A page of those that are wanted, or of the few that were found before enough was looked at.
 async fn filtered(
     app: &App,
     list: &PayoutsOf<'_>,
@@ -247,14 +251,26 @@ async fn filtered(
     is_wanted: impl Fn(&Payout) -> bool,
 ) -> Result<(Vec<Payout>, Option<shared::http_types::Cursor>), Problem> {
     let limit = page.limit;
-    let mut found = Vec::new();
+    let (mut found, mut looked_at) = (Vec::new(), 0);
     loop {
-        page.limit = limit - found.len();
         let listed = app.store.payouts_listed(list, month, &page).await;
         let (payouts, next) = listed.map_err(unavailable)?;
-        found.extend(payouts.into_iter().filter(&is_wanted));
+        for payout in payouts {
+            if found.len() == limit {
+                return Ok((found, page.after));
+            }
+            looked_at += 1;
+            page.after = Some(payout.place());
+            if is_wanted(&payout) {
+                found.push(payout);
+            }
+        }
+        let has_enough = found.len() == limit || LOOKED_AT_MOST <= looked_at;
         match next {
-            Some(cursor) if found.len() < limit => page.after = Some(cursor),
+            Some(cursor) if !has_enough => {
+                page.after = Some(cursor);
+                page.limit = PART;
+            }
             next => return Ok((found, next)),
         }
     }

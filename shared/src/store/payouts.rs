@@ -59,8 +59,21 @@ pub enum MovedPayout {
     Raced,
 }
 
+impl Payout {
+    /// Where a list goes on after it.
+    #[must_use]
+    pub fn place(&self) -> Cursor {
+        Cursor::after(place(self.day, &self.id))
+    }
+}
+
 fn key(id: &str) -> Key {
     Key::new(format!("P#{}", escaped(id)), "CUR")
+}
+
+/// Lists are in the order of days.
+fn place(day: Date, id: &str) -> String {
+    format!("{day}#{id}")
 }
 
 pub(super) fn new_row(
@@ -84,9 +97,9 @@ pub(super) fn new_row(
         .text("created_at", now.to_string())
         .json("history", &json!([]))
         .text("owner_pk", format!("L#payout#{payer}"))
-        .text("owner_sk", format!("{day}#{id}"))
+        .text("owner_sk", place(day, id))
         .text("affiliate_pk", format!("L#payout#{affiliate}"))
-        .text("affiliate_sk", format!("{day}#{id}"))
+        .text("affiliate_sk", place(day, id))
 }
 
 fn read(row: &Row) -> Result<Payout, Damaged> {
