@@ -61,6 +61,12 @@ pub trait Record: Sized + Clone {
     /// Prints what [`Record::parse`] reads, with the defaults spelt out.
     fn to_json(&self) -> Value;
 
+    /// Whether it stands beside one that exists from the start: whoever does not say from then on which
+    /// one is meant must be told so at once, so the first such one is noted.
+    fn is_beside_the_first(&self) -> bool {
+        false
+    }
+
     /// The name that somebody gave it, where it is stored under another: it is found by that too.
     fn given_name(&self) -> Option<&str> {
         None

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use clickledger::embedded::{Fault, Faults};
 use http::Method;
 use serde_json::{Value, json};
 use tests::{Answer, World};
@@ -256,6 +257,30 @@ async fn a_bonus_from_before_the_first_merchant_is_paid_and_its_month_can_be_clo
     assert_eq!(paid, [["2026-06-28", "10.00"], ["2026-07-01", "5.00"]]);
     reconciled(&world).await;
     closed(&world, "2026-06").await;
+}
+
+/// A list may lag: nothing that it does not show yet is booked as `house`'s.
+#[tokio::test]
+async fn a_second_payer_is_known_from_the_moment_it_is_made() {
+    let world = World::with_shop(START).await;
+    let bonus = json!({
+        "id": "b-1", "affiliate": "anna", "kind": "bonus", "currency": "EUR", "amount": "5",
+        "reason": "best of June",
+    });
+    let faults = Faults::seeded(1).with(Fault::Stale, 1000);
+    world.stack.table.set_faults(faults);
+    let acme = json!({
+        "id": "acme", "legal_name": "Acme", "address": {"town": "Bonn", "country": "DE"},
+    });
+    world.made("payers", acme).await;
+    let unnamed = world.post("adjustments", bonus.clone()).await;
+    assert_eq!(code(&unnamed), (422, "payer_required"));
+
+    // As a table of before has it.
+    world.stack.table.set_faults(Faults::none());
+    world.lose("SEVERAL#payer", "CUR").await;
+    let unnamed = world.post("adjustments", bonus).await;
+    assert_eq!(code(&unnamed), (422, "payer_required"));
 }
 
 /// Copies of an only payout, one for each of so many days before it.

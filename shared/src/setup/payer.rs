@@ -76,6 +76,10 @@ impl Record for Payer {
         self.id.to_string()
     }
 
+    fn is_beside_the_first(&self) -> bool {
+        self.id != PayerId::house()
+    }
+
     fn parse(json: &Value) -> Result<Self, Invalid> {
         let mut fields = Fields::from_object(json.clone())?;
         let id = fields.parsed_required("id", "id_invalid", PayerId::parse)?;

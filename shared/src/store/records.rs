@@ -155,6 +155,11 @@ fn name_key<R: Record>(name: &str) -> Key {
     Key::new(format!("NAME#{}#{}", R::KIND, escaped(name)), "CUR")
 }
 
+/// Where it stands that there are several.
+fn several_key<R: Record>() -> Key {
+    Key::new(format!("SEVERAL#{}", R::KIND), "CUR")
+}
+
 fn row<R: Record>(versioned: &Versioned<R>) -> Row {
     let record = &versioned.record;
     let id = record.id();
@@ -226,6 +231,15 @@ impl Store {
             row: audit_row(audit, now, &key, about.version),
         };
         self.transact(&[line]).await.map(drop)
+    }
+
+    /// Whether one was made beside the first, as it is now: lists are views. Of those that were made
+    /// before this was noted only a list knows.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn has_several<R: Record>(&self) -> Result<bool, StoreError> {
+        Ok(self.read(&several_key::<R>()).await?.is_some())
     }
 
     /// The record that was given this name.
@@ -360,6 +374,14 @@ impl Store {
             add(version_row(&versioned)),
             add(audit_row(audit, now, &about, 1)),
         ];
+        if record.is_beside_the_first() {
+            writes.push(Write::Replace {
+                table: table.clone(),
+                row: Row::new(&several_key::<R>()),
+                condition: "attribute_not_exists(pk) OR attribute_exists(pk)".to_owned(),
+                values: Vec::new(),
+            });
+        }
         let name = record.given_name();
         writes.extend(name.map(|name| add(Row::new(&name_key::<R>(name)).text("id", record.id()))));
         if matches!(self.transact(&writes).await?, Outcome::Done) {
