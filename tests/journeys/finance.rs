@@ -259,6 +259,41 @@ async fn a_bonus_from_before_the_first_merchant_is_paid_and_its_month_can_be_clo
     closed(&world, "2026-06").await;
 }
 
+#[tokio::test]
+async fn whose_money_an_adjustment_is_stands_in_the_query_or_in_the_body() {
+    let world = World::with_shop(START).await;
+    let acme = json!({
+        "id": "acme", "legal_name": "Acme", "address": {"town": "Bonn", "country": "DE"},
+    });
+    world.made("payers", acme).await;
+    for (query, id, payer, expected) in [
+        ("?payer=acme", "b-1", None, (201, "-")),
+        ("", "b-1", Some("acme"), (200, "-")),
+        (
+            "?payer=acme",
+            "b-2",
+            Some("acme"),
+            (422, "parameter_repeated"),
+        ),
+        ("?payer=nobody", "b-2", None, (422, "payer_unknown")),
+        ("?amount=7", "b-2", Some("acme"), (422, "parameter_unknown")),
+        ("", "b-2", None, (422, "payer_required")),
+    ] {
+        let mut bonus = json!({
+            "id": id, "affiliate": "anna", "kind": "bonus", "currency": "EUR", "amount": "5",
+            "reason": "best of June",
+        });
+        if let Some(payer) = payer {
+            bonus["payer"] = json!(payer);
+        }
+        let answer = world.post(&format!("adjustments{query}"), bonus).await;
+        assert_eq!(code(&answer), expected, "{query} {id}");
+        if answer.status < 300 {
+            assert_eq!(answer.body["payer"], "acme");
+        }
+    }
+}
+
 /// A list may lag: nothing that it does not show yet is booked as `house`'s.
 #[tokio::test]
 async fn a_second_payer_is_known_from_the_moment_it_is_made() {

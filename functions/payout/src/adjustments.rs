@@ -38,8 +38,12 @@ pub async fn serve(
 
 async fn create(app: &App, request: &Request, caller: &Caller) -> Result<Response, Problem> {
     caller.may_at_all(Action::WriteAdjustments)?;
-    request.query_fields()?.finish()?;
-    let mut fields = Fields::from_json(&request.body)?;
+    // Whose money it is stands in the query, as everywhere, or with the rest.
+    let query = request.query_fields()?;
+    if let Some(name) = query.names().iter().find(|name| *name != "payer") {
+        return Err(query.invalid(name, "parameter_unknown").into());
+    }
+    let mut fields = query.and(Fields::from_json(&request.body)?)?;
     let adjustment = read(app, request, caller, &mut fields).await?;
     fields.finish()?;
     exists(app, &adjustment).await?;
