@@ -149,29 +149,6 @@ impl Store {
         from: &str,
         to: &str,
     ) -> Result<Vec<Row>, StoreError> {
-        self.query_between(table, pk, [from, to], None).await
-    }
-
-    /// As [`Store::read_between`], in the core table, some attributes of each.
-    async fn read_parts_between(
-        &self,
-        pk: &str,
-        from: &str,
-        to: &str,
-        parts: &str,
-    ) -> Result<Vec<Row>, StoreError> {
-        let table = &self.tables.core;
-        let parts = Some(parts.to_owned());
-        self.query_between(table, pk, [from, to], parts).await
-    }
-
-    async fn query_between(
-        &self,
-        table: &str,
-        pk: &str,
-        [from, to]: [&str; 2],
-        parts: Option<String>,
-    ) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
         if to < from {
             // Nothing lies there, and the table takes the question for a mistake.
@@ -187,7 +164,6 @@ impl Store {
                 .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
                 .expression_attribute_values(":from", AttributeValue::S(from.to_owned()))
                 .expression_attribute_values(":to", AttributeValue::S(to.to_owned()))
-                .set_projection_expression(parts.clone())
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
                 .send()

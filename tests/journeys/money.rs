@@ -279,6 +279,48 @@ async fn details_that_come_before_a_late_run_set_free_what_it_carries() {
     assert_eq!(world.balance("anna").await["in_payout"], "10.00");
 }
 
+/// Somebody changes its name again and again, by a program of its own.
+#[tokio::test]
+async fn an_affiliate_with_hundreds_of_versions_is_settled_by_a_few_reads() {
+    let world = World::with_shop(START).await;
+    let click_id = world.click("anna-shoes").await;
+    let sale = |order: &str| json!({"click_id": click_id, "order_id": order, "amount": "100"});
+    let mut version = 0;
+    let mut change = async |patch: Value| {
+        version += 1;
+        let made = world.patch("affiliates/anna", version, patch).await;
+        assert_eq!(made.status, 200, "{made:?}");
+    };
+    // What the run reads of its affiliates, in read units.
+    let units = async |day: &str| {
+        world.stack.table.clear_calls();
+        let done = run(&world, day).await;
+        let calls = world.stack.table.calls().into_iter();
+        let reads = calls.filter(|call| call.key_prefix == "affiliate#");
+        (done, reads.map(|call| call.units_tenths).sum::<u64>() / 10)
+    };
+
+    world.postback(sale("A-1")).await;
+    for number in 0..300 {
+        change(json!({"name": format!("Anna {number}")})).await;
+    }
+    world.turn_to("2026-07-02T00:00:00Z").await;
+    change(json!({"name": "Anna"})).await;
+    let (done, reads) = units("2026-07-01").await;
+    assert_eq!((&done["payouts"], reads), (&json!(1), 2), "{done}");
+
+    // Suspended at the day's end, and a hundred changes later active again.
+    world.postback(sale("A-2")).await;
+    change(json!({"status": "suspended"})).await;
+    world.turn_to("2026-07-03T00:00:00Z").await;
+    for number in 0..100 {
+        change(json!({"status": "active", "name": format!("Anna {number}")})).await;
+    }
+    let (done, reads) = units("2026-07-02").await;
+    assert_eq!(done["held"], 1, "{done}");
+    assert!(reads < 20, "{reads}");
+}
+
 /// A hundred tasks, four threads, one barrier, and one answer in ten lost after the write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_posts_at_once_pay_once() {

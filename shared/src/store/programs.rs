@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
-use super::records::{current, head, in_force, read, version_key};
-use super::{Damaged, Store, StoreError, Versioned};
+use super::records::{current, head, read, version_key};
+use super::{Store, StoreError, Versioned};
 use crate::ids::ProgramId;
 use crate::setup::Program;
 
@@ -55,18 +55,9 @@ impl Store {
         };
         let mut found = head(&row)?;
         if at < found.since && found.version != 1 {
-            let rows = self.read_parts_between(&key.pk, "V#", "V#~", HEAD).await?;
-            let listed: Vec<_> = rows.iter().map(head).collect::<Result<_, Damaged>>()?;
-            found = loop {
-                match in_force(found, &listed, at) {
-                    Ok(found) => break found,
-                    Err(missed) => {
-                        let key = version_key::<Program>(id.as_str(), missed);
-                        let row = self.read_parts(&key, HEAD).await?;
-                        found = head(&row.ok_or(StoreError::Contended)?)?;
-                    }
-                }
-            };
+            let parts = Some(HEAD);
+            let row = self.version_at::<Program>(id.as_str(), found.version, at, parts);
+            found = head(&row.await?)?;
         }
         let program = self.program_of(id, found.version).await?;
         Ok(program.map(|program| found.with(program)))

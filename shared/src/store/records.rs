@@ -51,26 +51,6 @@ impl<R: Record> Versioned<R> {
     }
 }
 
-/// The version that was in force at an instant, or the first one for an instant before it: this one,
-/// or one of those before it, the first one first.
-///
-/// # Errors
-/// The number of a version that is not among them: a list may miss for a while what a transaction has
-/// just written. To be read under its key, and asked again from there.
-pub(super) fn in_force<R: Clone>(
-    from: Versioned<R>,
-    listed: &[Versioned<R>],
-    at: Timestamp,
-) -> Result<Versioned<R>, u64> {
-    let mut found = from;
-    while at < found.since && found.version > 1 {
-        let before = found.version - 1;
-        let place = listed.binary_search_by_key(&before, |listed| listed.version);
-        found = listed[place.map_err(|_| before)?].clone();
-    }
-    Ok(found)
-}
-
 /// One of the core table's indexes, by its place in [`super::CORE_INDEXES`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Index {
@@ -296,17 +276,49 @@ impl Store {
             return Ok(current);
         }
         let id = current.record.id();
-        let listed = self.versions::<R>(&id).await?;
-        let mut found = current;
-        loop {
-            match in_force(found, &listed, at) {
-                Ok(found) => return Ok(found),
-                Err(missed) => {
-                    let version = self.version(&id, missed).await?;
-                    found = version.ok_or(StoreError::Contended)?;
-                }
+        let row = self.version_at::<R>(&id, current.version, at, None).await?;
+        Ok(read(&row)?)
+    }
+
+    /// The item, or some attributes of it, of the version that was in force at an instant, or of the
+    /// first one for an instant before it; the version `last` came later.
+    ///
+    /// Versions are numbered without a gap and follow each other in time, so it is looked for under its
+    /// key: from the last one back in strides that double, and then between two of them. A list of all
+    /// would grow with every change of the record, and may miss for a while what a transaction has just
+    /// written.
+    pub(super) async fn version_at<R: Record>(
+        &self,
+        id: &str,
+        last: u64,
+        at: Timestamp,
+        parts: Option<&str>,
+    ) -> Result<Row, StoreError> {
+        let version = async |number: u64| {
+            let key = version_key::<R>(id, number);
+            let row = self.read_item(&key, parts.map(str::to_owned)).await?;
+            let row = row.ok_or(StoreError::Contended)?;
+            let is_in_force = row.get_instant("since")? <= at;
+            Ok::<_, StoreError>((row, is_in_force))
+        };
+        let (mut later, mut stride) = (last, 1);
+        let (mut number, mut found) = loop {
+            let number = later.saturating_sub(stride).max(1);
+            let (row, is_in_force) = version(number).await?;
+            if is_in_force || number == 1 {
+                break (number, row);
+            }
+            later = number;
+            stride *= 2;
+        };
+        while number + 1 < later {
+            let middle = number.midpoint(later);
+            match version(middle).await? {
+                (row, true) => (number, found) = (middle, row),
+                (_, false) => later = middle,
             }
         }
+        Ok(found)
     }
 
     /// One version of a record.
