@@ -53,7 +53,9 @@ where
     run(init, async |state: &S, event, watch| match event {
         Event::Http(request) => {
             let watch = watch.within(ANSWERED_WITHIN);
-            Ok(event::answer(&http(state, request, watch).await))
+            let takes_gzip = event::takes_gzip(&request);
+            let response = http(state, request, watch).await;
+            Ok(event::answer(&response, takes_gzip))
         }
         Event::Schedule(_) => Err(Failure::new("UnknownEvent", &NotAnEvent::Unscheduled)),
     })
@@ -75,7 +77,9 @@ where
     run(init, async |state: &S, event, watch| match event {
         Event::Http(request) => {
             let watch = watch.within(RUN_WITHIN);
-            Ok(event::answer(&http(state, request, watch).await))
+            let takes_gzip = event::takes_gzip(&request);
+            let response = http(state, request, watch).await;
+            Ok(event::answer(&response, takes_gzip))
         }
         Event::Schedule(schedule) => run_once(state, schedule, watch)
             .await

@@ -1,14 +1,24 @@
 //! The events themselves: Function URL and HTTP API (payload 2.0), and EventBridge Scheduler.
 
+use std::io::Write as _;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
-use crate::http_types::{Request, Response, parse_day, parse_instant};
+use crate::http_types::{Problem, Request, Response, parse_day, parse_instant};
+
+/// A body of more bytes is compressed where that is taken. One of so many fits, however it is escaped.
+const LARGE: usize = 1_000_000;
+/// An answer of more than 6,291,556 bytes becomes the platform's own 502: with room for all that is not
+/// its body.
+const BODY_MOST: usize = 6_000_000;
 
 /// What Lambda hands to a function.
 #[derive(Debug, Clone)]
@@ -190,8 +200,54 @@ fn schedule(
     })
 }
 
-/// An answer as both fronts take it: cookies apart, and base64 only for what is not text.
-pub(super) fn answer(response: &Response) -> Value {
+/// Whether whoever asked takes an answer that is compressed.
+pub(super) fn takes_gzip(request: &Request) -> bool {
+    let accepted = request.header("accept-encoding").unwrap_or_default();
+    let accepted = accepted.to_ascii_lowercase();
+    let weight_of = |wanted: &str| {
+        accepted.split(',').find_map(|coding| {
+            let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+            (name.trim() == wanted).then_some(weight)
+        })
+    };
+    let weight = weight_of("gzip").or_else(|| weight_of("*"));
+    // `q=0` says no, and so does `q=0.000`.
+    weight.is_some_and(|weight| weight.bytes().any(|byte| matches!(byte, b'1'..=b'9')))
+}
+
+/// An answer as both fronts take it, and no larger than Lambda hands on: a large body goes compressed
+/// to whoever takes that. The `ETag` stays that of the bytes it is unpacked to.
+pub(super) fn answer(response: &Response, takes_gzip: bool) -> Value {
+    if response.body.len() <= LARGE {
+        return handed_over(response);
+    }
+    let answer = match takes_gzip.then(|| gzipped(response)) {
+        Some(gzipped) => handed_over(&gzipped),
+        None => handed_over(response),
+    };
+    // With its quotes and line ends escaped, a text is longer than it is.
+    let length = answer["body"].to_string().len();
+    if length <= BODY_MOST {
+        return answer;
+    }
+    let problem = Problem::new(StatusCode::NOT_ACCEPTABLE, "answer_too_large").explained(
+        "more than 6 MB cannot be sent at once: accept gzip (`Accept-Encoding: gzip`), or ask for less",
+    );
+    handed_over(&problem.into())
+}
+
+fn gzipped(response: &Response) -> Response {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    let body = gzip.write_all(&response.body).and_then(|()| gzip.finish());
+    Response {
+        body: body.expect("a vector takes all that is written").into(),
+        ..response.clone()
+    }
+    .with(header::CONTENT_ENCODING, "gzip")
+}
+
+/// Cookies apart, and base64 only for what is not text.
+fn handed_over(response: &Response) -> Value {
     let mut headers: Map<String, Value> = Map::new();
     let mut cookies = Vec::new();
     for (name, value) in &response.headers {
@@ -226,6 +282,8 @@ pub(super) fn answer(response: &Response) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     /// As a Function URL sends it: every field that the platform fills in.
@@ -427,7 +485,7 @@ mod tests {
                 .append(name, HeaderValue::from_static(value));
         }
         assert_eq!(
-            answer(&response),
+            answer(&response, true),
             json!({
                 "statusCode": 302,
                 "headers": {
@@ -446,11 +504,12 @@ mod tests {
     #[test]
     fn an_answer_is_base64_only_where_it_is_no_text() {
         let body_of = |body: &'static [u8]| {
-            let answer = answer(&Response {
-                status: http::StatusCode::OK,
+            let response = Response {
+                status: StatusCode::OK,
                 headers: HeaderMap::new(),
                 body: Bytes::from_static(body),
-            });
+            };
+            let answer = answer(&response, true);
             (
                 answer["body"].as_str().unwrap().to_owned(),
                 answer["isBase64Encoded"].clone(),
@@ -458,5 +517,79 @@ mod tests {
         };
         assert_eq!(body_of("ä\n".as_bytes()), ("ä\n".to_owned(), json!(false)));
         assert_eq!(body_of(&[0, 255, 128]), ("AP+A".to_owned(), json!(true)));
+    }
+
+    /// A month's report with a row for each of 13,000 affiliates: 7 MB.
+    fn report() -> Response {
+        let row = json!({"affiliate": "a", "currency": "EUR", "note": "x".repeat(520)});
+        let rows: Vec<&Value> = std::iter::repeat_n(&row, 13_000).collect();
+        Response::json(StatusCode::OK, &json!({ "rows": rows })).with(header::ETAG, "\"digest\"")
+    }
+
+    #[test]
+    fn an_answer_that_is_too_large_for_lambda_leaves_it_compressed() {
+        let report = report();
+        assert!(7_000_000 < report.body.len());
+        let answer = answer(&report, true);
+        assert!(answer.to_string().len() < 1_000_000);
+        assert_eq!(answer["headers"]["content-encoding"], "gzip");
+        assert_eq!(answer["headers"]["etag"], "\"digest\"");
+        assert_eq!(answer["isBase64Encoded"], true);
+        let body = STANDARD.decode(answer["body"].as_str().unwrap()).unwrap();
+        let mut unpacked = Vec::new();
+        let mut gzip = flate2::read::GzDecoder::new(body.as_slice());
+        gzip.read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == report.body);
+    }
+
+    #[test]
+    fn whoever_takes_nothing_compressed_is_told_what_a_large_answer_needs() {
+        let large = answer(&report(), false);
+        assert_eq!(large["statusCode"], 406);
+        let body = large["body"].as_str().unwrap();
+        assert!(body.contains("answer_too_large"), "{body}");
+
+        // What no compression makes small enough.
+        let mut noise = vec![0; 5_000_000];
+        fastrand::Rng::with_seed(7).fill(&mut noise);
+        let noise = Response::bytes(StatusCode::OK, "text/plain", noise);
+        assert_eq!(answer(&noise, true)["statusCode"], 406);
+    }
+
+    #[test]
+    fn an_answer_that_fits_goes_as_it_is_to_whoever_takes_nothing_compressed() {
+        for length in [LARGE, LARGE + 1, BODY_MOST - 2] {
+            let body = "x".repeat(length);
+            let response = Response::bytes(StatusCode::OK, "text/plain", body.clone());
+            let answer = answer(&response, false);
+            assert_eq!(answer["statusCode"], 200, "{length}");
+            assert!(answer["body"] == body, "{length}");
+        }
+        // Each quote is two bytes of an event.
+        let quotes = "\"".repeat(BODY_MOST / 2);
+        let quotes = Response::bytes(StatusCode::OK, "text/plain", quotes);
+        assert_eq!(answer(&quotes, false)["statusCode"], 406);
+        let small = Response::bytes(StatusCode::OK, "text/plain", "x".repeat(LARGE));
+        assert_eq!(answer(&small, true)["isBase64Encoded"], false);
+    }
+
+    #[test]
+    fn compressed_is_what_the_header_says() {
+        for (accepted, takes) in [
+            ("gzip", true),
+            ("br, GZIP;q=0.5", true),
+            ("deflate, *", true),
+            ("*;q=0, gzip", true),
+            ("", false),
+            ("identity, br", false),
+            ("gzip;q=0", false),
+            ("gzip; q=0.000, *", false),
+            ("br, *;q=0", false),
+        ] {
+            let mut event = function_url();
+            event["headers"]["accept-encoding"] = accepted.into();
+            assert_eq!(takes_gzip(&request(event)), takes, "{accepted}");
+        }
+        assert!(!takes_gzip(&request(function_url())));
     }
 }
