@@ -1,5 +1,6 @@
 //! What is refused: with which code, and that the corrected claim is credited.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
@@ -57,6 +58,75 @@ async fn a_claim_that_is_refused_never_takes_the_orders_place() {
     let mut in_time = late;
     in_time["occurred_at"] = json!("2026-07-31T10:00:00Z");
     check(&world, in_time, (200, "created")).await;
+}
+
+/// Whoever reads a browser's secret out of a page makes up as many claims on an order as they like.
+#[tokio::test]
+async fn no_number_of_refused_claims_makes_an_order_dear_to_record_or_to_take_back() {
+    let world = World::with_shop(START).await;
+    let click = world.click("anna-shoes").await;
+    let asked = async |order: &str| -> Vec<(String, u64)> {
+        world.stack.table.clear_calls();
+        let sale = json!({"click_id": click, "order_id": order, "amount": "10"});
+        check(&world, sale, (200, "created")).await;
+        let taken = world.reversal(json!({"order_id": order})).await;
+        assert_eq!(taken.body["result"], "created");
+        let list = "conversions/decisions?merchant=shop";
+        let line = json!({"order_id": order, "action": "approve"});
+        assert_eq!(world.post(list, line).await.status, 200);
+        let calls = world.stack.table.calls().into_iter();
+        calls
+            .map(|call| (call.key_prefix, call.units_tenths))
+            .collect()
+    };
+    asked("A-0").await;
+    let alone = asked("A-1").await;
+
+    let pixel = json!({"label": "pixel", "scope": "convert", "kind": "browser"});
+    let pixel = world.made("merchants/shop/secrets", pixel).await;
+    for number in 0..300 {
+        let claim = json!({
+            "token": pixel["postback_token"], "click_id": "x", "order_id": "A-2",
+            "amount": number.to_string(),
+        });
+        let refused = world.json("/postback", &claim).await;
+        assert_eq!(refused.body["code"], "click_forged");
+    }
+    assert_eq!(asked("A-2").await, alone);
+}
+
+/// Refused claims stood with their order once.
+#[tokio::test]
+async fn a_refusal_of_before_is_listed_and_its_order_is_recorded_and_taken_back() {
+    let world = World::with_shop(START).await;
+    let click = world.click("anna-shoes").await;
+    for (order, times) in [("A-1", 1), ("A-2", 2)] {
+        for _ in 0..times {
+            let forged = json!({"click_id": "x", "order_id": order, "amount": "10"});
+            check(&world, forged, (422, "click_forged")).await;
+        }
+    }
+    let client = world.stack.table.client("setup");
+    let table = clickledger::tables::names().core;
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let apart = client.query().table_name(&table).limit(1);
+    let apart = apart.key_condition_expression("pk = :pk");
+    let apart = apart.expression_attribute_values(":pk", text("XC#shop#A-2"));
+    let mut old = apart.send().await.unwrap().items.unwrap().remove(0);
+    world.lose("XC#shop#A-2", old["sk"].as_s().unwrap()).await;
+    old.insert("pk".to_owned(), text("C#shop#A-2"));
+    let put = client.put_item().table_name(&table).set_item(Some(old));
+    put.send().await.unwrap();
+
+    let seen = [
+        "A-1 click_forged 1 times for nobody",
+        "A-2 click_forged 2 times for nobody",
+    ];
+    assert_eq!(listed(&world.get("refusals").await), seen);
+    let sale = json!({"click_id": click, "order_id": "A-2", "amount": "10"});
+    check(&world, sale, (200, "created")).await;
+    let taken = world.reversal(json!({"order_id": "A-2"})).await;
+    assert_eq!(taken.body["reversed"][0]["amount"], "1.00");
 }
 
 /// A program of a merchant's, with a link of anna's: `anna-<program>`.

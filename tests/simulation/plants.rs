@@ -543,10 +543,11 @@ impl Between {
     /// A claim that was refused stands there as the order itself.
     fn take_order(&self, refusal: &Value) {
         let values = &refusal["ExpressionAttributeValues"];
+        let order = pk(refusal).strip_prefix('X').unwrap_or_default();
         let goal = sk(refusal).split('#').next().unwrap_or_default();
         let text = |text: &str| json!({ "S": text });
         let item = json!({
-            "pk": refusal["Key"]["pk"], "sk": text(goal), "merchant": values[":merchant"],
+            "pk": text(order), "sk": text(goal), "merchant": values[":merchant"],
             "order_id": values[":order"], "goal": values[":goal"], "payer": text("house"),
             "program": values[":program"], "program_ver": {"N": "1"}, "currency": text("EUR"),
             "amount": {"N": "1"}, "fingerprint": text("refused"), "rounding": text("down"),

@@ -45,6 +45,15 @@ pub struct Refusing<'a> {
     pub why: Value,
 }
 
+/// Apart from the order, all of which is read by whoever takes back or decides: of refused claims
+/// anybody with a page's token can make as many as they like. They stood with it once, and some do.
+fn refusal_key(order: &OrderKey, fingerprint: &str) -> Key {
+    Key::new(
+        format!("X{}", partition(order)),
+        format!("{}#X#{fingerprint}", escaped(&order.goal)),
+    )
+}
+
 fn read(row: &Row) -> Result<Refused, Damaged> {
     let text = |name: &str| row.get_text(name).map(str::to_owned);
     Ok(Refused {
@@ -79,10 +88,7 @@ impl Store {
             refusal,
             why,
         } = refusing;
-        let at = Key::new(
-            partition(key),
-            format!("{}#X#{fingerprint}", escaped(&key.goal)),
-        );
+        let at = refusal_key(key, fingerprint);
         let owner = format!("L#refusal#{}", escaped(key.merchant.as_str()));
         let order = format!("{:013}#{fingerprint}", now.as_millisecond());
         let mut set =
