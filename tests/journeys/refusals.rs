@@ -777,7 +777,7 @@ async fn the_largest_order_that_is_taken_can_be_recorded_and_a_larger_one_is_ref
         .iter()
         .enumerate()
         .map(|(place, sku)| {
-            json!({"id": format!("r{place:031}"), "type": "percent", "percent": "12.3456789", "when": {"sku": sku}})
+            json!({"id": format!("r{place:031}"), "type": "percent", "percent": "0.45", "when": {"sku": sku}})
         })
         .collect();
     let terms = json!({"commission": rules, "attribution": {"model": "linear"}});
@@ -785,9 +785,19 @@ async fn the_largest_order_that_is_taken_can_be_recorded_and_a_larger_one_is_ref
     assert_eq!(changed.status, 200, "{changed:?}");
     let mut cookie = String::new();
     let mut click = String::new();
-    for name in &names {
+    let subs: Vec<String> = (1..=8)
+        .map(|number| format!("sub{number}={}", "s".repeat(64)))
+        .collect();
+    // As many clicks as a journey may have, and no burst of them: the order is booked at once.
+    for (place, name) in names.iter().cycle().take(100).enumerate() {
+        if place % 5 == 0 {
+            let minute = place / 5;
+            world
+                .turn_to(&format!("2026-07-01T10:{minute:02}:10Z"))
+                .await;
+        }
         let headers = [("user-agent", BROWSER), ("cookie", cookie.as_str())];
-        let path = format!("/r/{name}?sub1={0}&sub2={0}", "s".repeat(64));
+        let path = format!("/r/{name}?{}", subs.join("&"));
         let visit = world.send(Method::GET, &path, &headers, Bytes::new()).await;
         click = click_id(&visit);
         if let Some(set) = visit.headers.get("set-cookie") {
@@ -795,37 +805,67 @@ async fn the_largest_order_that_is_taken_can_be_recorded_and_a_larger_one_is_ref
             set.split(';').next().unwrap().clone_into(&mut cookie);
         }
     }
+    let most = "9999999999999.99";
     let sale = |order: &str, lines: usize| {
         let items: Vec<Value> = skus
             .iter()
             .cycle()
             .take(lines)
-            .map(|sku| json!({"sku": sku, "category": long, "amount": "123456.78"}))
+            .map(|sku| json!({"sku": sku, "category": long, "amount": most}))
             .collect();
-        json!({
+        let mut sale = json!({
             "click_id": click, "order_id": order, "items": items, "coupon": "\"".repeat(128),
-            "meta1": "\"".repeat(256), "meta2": "\"".repeat(256),
-        })
+        });
+        for meta in ["meta1", "meta2", "meta3", "meta4", "meta5"] {
+            sale[meta] = json!("\u{1f600}".repeat(256));
+        }
+        sale
+    };
+    // The table takes 400 KB; one of the widest orders has room to grow as it changes.
+    let size = async || -> usize {
+        let items = world.items().await;
+        let order = items
+            .iter()
+            .find(|item| item["pk"] == "C#shop#A-1" && item["sk"] == "sale");
+        let attributes = order.expect("the order is recorded").iter();
+        attributes.map(|(name, text)| name.len() + text.len()).sum()
     };
     check(&world, sale("A-1", 201), (422, "too_many")).await;
     let answer = world.postback(sale("A-1", 200)).await;
     let affiliates = answer.body["commissions"].as_array().map(Vec::len);
     assert_eq!((answer.status, affiliates), (200, Some(20)), "{answer:?}");
+    assert_eq!(answer.body["status"], "approved");
+    assert!(
+        (200_000..300_000).contains(&size().await),
+        "{}",
+        size().await
+    );
     let shown = world.get("conversions?order_id=A-1").await.body["items"][0].clone();
     let path = format!("conversions/{}", shown["id"].as_str().unwrap());
-    let explain = world.get(&path).await.body["explain"].to_string();
-    assert!(explain.contains("more lines -> "), "{explain:.500}");
+    let explain = world.get(&path).await.body["explain"].clone();
+    let candidates = explain["candidates"].as_array().map(Vec::len);
+    assert_eq!(
+        (candidates, &explain["rule"]["version"]),
+        (Some(100), &json!(2))
+    );
+    let credit = &explain["credits"][0];
+    let named = credit["rules"].as_array().unwrap().len();
+    let left_off = credit["rules_left_off"].as_u64().unwrap();
+    assert_eq!((named as u64 + left_off, 0 < named), (200, true));
+    let arithmetic = credit["arithmetic"].to_string();
+    assert!(arithmetic.contains("more lines -> "), "{arithmetic:.500}");
 
     // What waits for its sale has the same bounds, and taking all of it back changes every line.
     let lines: Vec<Value> = skus
         .iter()
-        .map(|sku| json!({"sku": sku, "amount": "123456.78"}))
+        .map(|sku| json!({"sku": sku, "amount": most}))
         .collect();
     for (order, status) in [("A-1", 200), ("A-9", 404)] {
         let refund = json!({"order_id": order, "reversal_id": "r", "items": lines});
         let taken = world.reversal(refund).await;
         assert_eq!(taken.status, status, "{taken:?}");
     }
+    assert!(size().await < 300_000, "{}", size().await);
 }
 
 #[tokio::test]

@@ -8,8 +8,12 @@ use super::Commission;
 use crate::ids::{AffiliateId, RuleId};
 use crate::money::Money;
 
-/// As much of all lines' arithmetic is kept, in bytes: an order is one item of at most 400 KB.
-const ARITHMETIC_MOST: usize = 60_000;
+/// As much of all rules' names and all lines' arithmetic is kept, in bytes: an order is one item of at
+/// most 400 KB, and all else that it may hold, with what a change adds, takes up to some 250 KB.
+const RECKONING_MOST: usize = 48_000;
+
+/// What surrounds a text in a list.
+const QUOTES: usize = 3;
 
 /// One affiliate's part of an order, and what it is a part of.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +30,18 @@ impl Reckoned<'_> {
     /// For one of so many credits, which have the room of an item together.
     #[must_use]
     pub fn to_json(self, credits: usize) -> Value {
-        let lines = || self.whole.iter().flat_map(|whole| &whole.lines);
-        let mut arithmetic = self.arithmetic(ARITHMETIC_MOST / credits.max(1));
+        let room = RECKONING_MOST / credits.max(1);
+        let rules = self.rules();
+        // Half of the room at most, so that there is some for the arithmetic.
+        let mut length = 0;
+        let kept = rules.iter().take_while(|rule| {
+            let longer = length + rule.len() + QUOTES;
+            let fits = longer <= room / 2;
+            length = if fits { longer } else { length };
+            fits
+        });
+        let kept: Vec<&str> = kept.copied().collect();
+        let mut arithmetic = self.arithmetic(room - length);
         if let Some(whole) = self.whole.filter(|_| self.share != "1") {
             let (whole, share, part) = (whole.amount, self.share, self.amount);
             let currency = whole.currency();
@@ -35,17 +49,25 @@ impl Reckoned<'_> {
                 "{whole} {currency} x {share} -> {part} largest_remainder"
             ));
         }
-        // The first one first, and each once.
-        let mut seen = HashSet::new();
-        let rules = lines().filter_map(|line| line.rule.as_ref().map(RuleId::as_str));
-        let rules: Vec<&str> = rules.filter(|rule| seen.insert(*rule)).collect();
-        json!({
+        let mut credit = json!({
             "affiliate": self.affiliate.as_str(),
             "share": self.share,
-            "rules": rules,
+            "rules": kept,
             "arithmetic": arithmetic,
             "amount": self.amount.to_string(),
-        })
+        });
+        if kept.len() < rules.len() {
+            credit["rules_left_off"] = json!(rules.len() - kept.len());
+        }
+        credit
+    }
+
+    /// The rules that paid, the first one first, and each once.
+    fn rules(&self) -> Vec<&str> {
+        let lines = self.whole.iter().flat_map(|whole| &whole.lines);
+        let rules = lines.filter_map(|line| line.rule.as_ref().map(RuleId::as_str));
+        let mut seen = HashSet::new();
+        rules.filter(|rule| seen.insert(*rule)).collect()
     }
 
     /// Line by line, as far as there is room; of what is left the number and the sum.
@@ -57,7 +79,7 @@ impl Reckoned<'_> {
         let mut length = 0;
         for (place, line) in whole.lines.iter().enumerate() {
             let text = line.to_string();
-            length += text.len();
+            length += text.len() + QUOTES;
             if length <= room {
                 said.push(text);
                 continue;
