@@ -1,5 +1,7 @@
 //! Who is asking: a person, somebody doubtful, or a machine.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::{ACCEPT_LANGUAGE, HeaderName, USER_AGENT};
 use jiff::Timestamp;
@@ -40,7 +42,7 @@ impl Class {
 /// What speaks against a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// No `User-Agent`, an empty one, or one that is no text.
+    /// No `User-Agent`, or an empty one.
     NoUserAgent,
     /// A messenger or a network draws a preview of the link.
     LinkPreview,
@@ -81,13 +83,11 @@ impl Reason {
 /// tell. By its headers alone: an address is shared by thousands, and says nothing of one.
 #[must_use]
 pub fn objection(headers: &HeaderMap) -> Option<Reason> {
-    let Some(user_agent) = text(headers, &USER_AGENT)
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
-    else {
-        return Some(Reason::NoUserAgent);
-    };
-    if robots::is_link_preview(user_agent) {
+    let user_agent = text(headers, &USER_AGENT).unwrap_or_default();
+    let user_agent = user_agent.trim();
+    if user_agent.is_empty() {
+        Some(Reason::NoUserAgent)
+    } else if robots::is_link_preview(user_agent) {
         Some(Reason::LinkPreview)
     } else if !is_shaped_like_a_browser(user_agent) {
         Some(Reason::NotABrowser)
@@ -220,10 +220,8 @@ pub fn browser(headers: &HeaderMap) -> &'static str {
 /// header names none first.
 #[must_use]
 pub fn language(headers: &HeaderMap) -> Option<String> {
-    let first = text(headers, &ACCEPT_LANGUAGE)?
-        .split([',', ';'])
-        .next()?
-        .trim();
+    let languages = text(headers, &ACCEPT_LANGUAGE)?;
+    let first = languages.split([',', ';']).next()?.trim();
     let is_tag = first.len() <= 35
         && first.split('-').all(|part| {
             (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
@@ -249,12 +247,16 @@ fn is_navigation(headers: &HeaderMap) -> bool {
         && is_absent_or(&HeaderName::from_static("sec-fetch-dest"), "document")
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
+/// A header as far as it is text: a browser that names its telephone with an accent, or in bytes that
+/// are no text, is a person's still.
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
+    Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
@@ -313,6 +315,25 @@ mod tests {
             "Opera/9.80 (Android; Opera Mini/36.2.2254/191.283; U; en) Presto/2.12.423 Version/12.16",
         ] {
             assert_eq!(of_user_agent(user_agent), None, "{user_agent}");
+        }
+    }
+
+    #[test]
+    fn a_browser_that_is_named_in_any_bytes_is_a_persons() {
+        for name in [&b"Caf\xc3\xa9 X1"[..], b"Caf\xe9 X1", b"\xff"] {
+            let agent = IPHONE.as_bytes();
+            let agent = [agent, &b" "[..], name].concat();
+            let mut headers = HeaderMap::new();
+            let mut add = |name: HeaderName, value: &[u8]| {
+                headers.insert(name, HeaderValue::from_bytes(value).unwrap());
+            };
+            add(USER_AGENT, &agent);
+            add(ACCEPT_LANGUAGE, &[&b"de-AT;"[..], name].concat());
+            assert_eq!(objection(&headers), None, "{name:?}");
+            assert_eq!(
+                (Device::of(&headers), browser(&headers), language(&headers)),
+                (Device::Mobile, "safari", Some("de-at".to_owned())),
+            );
         }
     }
 

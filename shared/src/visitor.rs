@@ -30,17 +30,17 @@ impl Cookie {
         BASE64.decode(value).ok()?.try_into().ok()
     }
 
-    /// The value that a request brings.
+    /// The value that a request brings. It comes in one line with cookies of others, which may hold
+    /// any bytes.
     #[must_use]
     pub fn sent(headers: &HeaderMap, https: bool) -> Option<[u8; 16]> {
-        headers
-            .get_all(header::COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .filter(|(own, _)| *own == name(https))
-            .find_map(|(_, value)| Self::parse(value))
+        headers.get_all(header::COOKIE).iter().find_map(|line| {
+            let line = String::from_utf8_lossy(line.as_bytes());
+            line.split(';')
+                .filter_map(|pair| pair.trim().split_once('='))
+                .filter(|(own, _)| *own == name(https))
+                .find_map(|(_, value)| Self::parse(value))
+        })
     }
 
     /// The visitor's cookie, or a new one of these random bytes.
@@ -132,6 +132,18 @@ mod tests {
         );
         for other in ["clv=short", "clv=", "xclv=BwcHBwcHBwcHBwcHBwcHBw"] {
             assert_eq!(Cookie::sent(&headers(other), false), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn it_is_found_beside_cookies_that_hold_any_bytes() {
+        let own = b"__Host-clv=BwcHBwcHBwcHBwcHBwcHBw";
+        for other in [&b"name=Zo\xc3\xab"[..], b"name=Zo\xeb", b"\xff=1; a"] {
+            for line in [[other, own].join(&b"; "[..]), [own, other].join(&b"; "[..])] {
+                let mut headers = HeaderMap::new();
+                headers.insert(header::COOKIE, HeaderValue::from_bytes(&line).unwrap());
+                assert_eq!(Cookie::sent(&headers, true), Some([7; 16]), "{line:?}");
+            }
         }
     }
 }

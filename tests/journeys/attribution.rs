@@ -115,6 +115,19 @@ async fn a_journey_is_shared_by_all_models_and_every_share_is_booked() {
     }
 }
 
+/// A telephone's name and another's cookie may hold any letter.
+#[tokio::test]
+async fn an_accent_in_a_header_makes_nobody_a_robot_nor_a_stranger() {
+    let world = shop(json!({"model": "linear"})).await;
+    let browser = format!("{BROWSER} Café");
+    let mut visitor = Visitor::new();
+    visitor.click(&world, "anna-shoes", &browser).await;
+    visitor.0 = visitor.0.map(|own| format!("name=Zoë; {own}"));
+    let last = visitor.click(&world, "bob-shoes", &browser).await;
+    let sale = json!({"click_id": last, "order_id": "A-1", "amount": "100"});
+    assert_eq!(brief(&world.postback(sale).await), "anna 5.00, bob 5.00");
+}
+
 #[tokio::test]
 async fn a_shared_sale_is_taken_back_and_amended_in_proportion() {
     let world = shop(json!({"model": "linear"})).await;
