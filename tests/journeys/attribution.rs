@@ -128,6 +128,40 @@ async fn an_accent_in_a_header_makes_nobody_a_robot_nor_a_stranger() {
     assert_eq!(brief(&world.postback(sale).await), "anna 5.00, bob 5.00");
 }
 
+/// Cyd's page shows her picture again and again, and calls her link as no visitor does.
+#[tokio::test]
+async fn no_flood_of_views_tests_and_robots_pushes_a_click_out_of_its_journey() {
+    let world = shop(json!({"model": "linear"})).await;
+    let views = json!({"view_window": "1d"});
+    assert_eq!(world.patch("programs/shoes", 2, views).await.status, 200);
+    let mut visitor = Visitor::new();
+    visitor.click(&world, "anna-shoes", BROWSER).await;
+    let last = visitor.click(&world, "bob-shoes", BROWSER).await;
+    let cookie = visitor.0.clone().unwrap();
+    for _ in 0..110 {
+        for (path, agent) in [
+            ("/i/cyd-shoes.gif", BROWSER),
+            ("/r/cyd-shoes?test=1", BROWSER),
+            ("/r/cyd-shoes", "curl/8.14.1"),
+        ] {
+            let headers = [("user-agent", agent), ("cookie", cookie.as_str())];
+            let seen = world.send(Method::GET, path, &headers, Bytes::new()).await;
+            assert!(seen.status.as_u16() < 400, "{path}: {seen:?}");
+        }
+    }
+    let sale = json!({"click_id": last, "order_id": "A-1", "amount": "100"});
+    let shared = world.postback(sale).await;
+    assert_eq!(brief(&shared), "anna 5.00, bob 5.00");
+    let words = explained(&world, &shared).await["text"].to_string();
+    for reason in [
+        "it was a test",
+        "it was a robot",
+        "a later view comes before it",
+    ] {
+        assert!(words.contains(reason), "{reason}: {words}");
+    }
+}
+
 #[tokio::test]
 async fn a_shared_sale_is_taken_back_and_amended_in_proportion() {
     let world = shop(json!({"model": "linear"})).await;

@@ -56,8 +56,22 @@ pub struct Visit {
     pub record: ClickRecord,
 }
 
-/// A journey's newest visits; older ones have no influence.
-pub const JOURNEY_MOST: usize = 100;
+/// A journey's newest clicks that could earn; older ones have no influence.
+const CLICKS_MOST: usize = 100;
+/// So many of the newest views, of which only the last counts, and so many visits that could not earn:
+/// the decision's trail tells of them. Neither takes a click's place.
+const BESIDES_MOST: usize = 20;
+/// So many of a visitor's visits are looked through: nobody's flood makes an order wait for long.
+const LOOKED_AT_MOST: usize = 5_000;
+/// How many are asked for at once.
+const PAGE: i32 = 500;
+
+impl Visit {
+    /// Whether it could be credited, as far as itself goes.
+    fn could_earn(&self) -> bool {
+        !(self.is_test || self.is_program_paused || self.class == Class::Invalid)
+    }
+}
 
 impl Store {
     /// Records a click: one write of at most 1,024 bytes, which the table drops after
@@ -93,8 +107,9 @@ impl Store {
         Err(last)
     }
 
-    /// A visitor's newest [`JOURNEY_MOST`] clicks and views in a program up to an instant, it
-    /// included, the earliest first. What has expired by `now` is gone, swept or not.
+    /// A visitor's newest [`CLICKS_MOST`] clicks in a program up to an instant, it included, with some
+    /// of the views and of what could not earn beside them, the earliest first. What has expired by
+    /// `now` is gone, swept or not.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -106,6 +121,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Visit>, StoreError> {
         let mut visits = Vec::new();
+        let (mut clicks, mut views, mut others) = (0, 0, 0);
+        let mut looked_at = 0;
         let mut start = None;
         let last = format!("{:013}~", until.as_millisecond().max(0));
         loop {
@@ -117,23 +134,33 @@ impl Store {
                 .expression_attribute_values(":pk", text(partition(program, visitor)))
                 .expression_attribute_values(":last", text(&last))
                 .scan_index_forward(false)
-                .limit(i32::try_from(JOURNEY_MOST).unwrap_or(i32::MAX))
+                .limit(PAGE)
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
                 .send()
                 .await?;
             for item in answer.items.unwrap_or_default() {
+                looked_at += 1;
                 let row = Row::of(item);
-                if row.get_number("expires_at")? > now.as_second() {
-                    visits.push(read_visit(program, &row)?);
+                if row.get_number("expires_at")? <= now.as_second() {
+                    continue;
+                }
+                let visit = read_visit(program, &row)?;
+                let (kept, most) = match (visit.could_earn(), visit.is_view) {
+                    (true, false) => (&mut clicks, CLICKS_MOST),
+                    (true, true) => (&mut views, BESIDES_MOST),
+                    (false, _) => (&mut others, BESIDES_MOST),
+                };
+                if *kept < most {
+                    *kept += 1;
+                    visits.push(visit);
                 }
             }
             start = answer.last_evaluated_key;
-            if start.is_none() || visits.len() >= JOURNEY_MOST {
+            if start.is_none() || CLICKS_MOST <= clicks || LOOKED_AT_MOST <= looked_at {
                 break;
             }
         }
-        visits.truncate(JOURNEY_MOST);
         visits.reverse();
         Ok(visits)
     }
