@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use clickledger::embedded::Embedded;
 use clickledger::tables;
@@ -21,6 +22,7 @@ use shared::rights::{ApiKey, KeyText};
 use shared::store::{Audit, Store};
 use tests::BROWSER;
 use tests::emulator::{Emulated, function_url_event};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
 const ADMIN: &str = "wire-test-admin-key-0123456789-abcdef";
@@ -67,6 +69,46 @@ fn body(answer: &Value) -> Value {
     serde_json::from_str(answer["body"].as_str().unwrap_or("null")).unwrap_or(Value::Null)
 }
 
+/// A function's variables, with the table there.
+fn environment(endpoint: String) -> [(&'static str, String); 9] {
+    let names = tables::names();
+    let (_, keys) = KeyRing::generate("wire", [7; 32]).unwrap();
+    [
+        ("TABLE_NAME", names.core),
+        ("LEDGER_TABLE_NAME", names.ledger),
+        ("KEYS", keys),
+        ("PUBLIC_URL", "https://go.example".to_owned()),
+        // The embedded engine shows what was written at once.
+        ("SECOND_LISTING_SECONDS", "0".to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", endpoint),
+    ]
+}
+
+/// A visitor waits 150 ms for a link, and not for names and connections too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_redirect_calls_the_table_before_its_first_visitor_and_starts_though_none_answers() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let redirect = Emulated::start(&binary("redirect"), &environment(endpoint)).await;
+    let called = async {
+        let (mut connection, _) = silent.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !String::from_utf8_lossy(&asked).contains("DynamoDB_20120810.GetItem") {
+            assert_ne!(connection.read_buf(&mut asked).await.unwrap(), 0);
+        }
+        connection
+    };
+    let called = tokio::time::timeout(Duration::from_secs(20), called).await;
+    let _unanswered = called.expect("the table is called though no event has come");
+    let headers = [("user-agent", BROWSER)];
+    let visit = function_url_event("GET", "/r/go", &headers, None, NOW_MS);
+    let sent = redirect.invoke(visit).await.unwrap();
+    assert_eq!(sent["statusCode"], 503, "{sent}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_click_becomes_a_payout_and_a_closed_month_through_the_real_binaries() {
     let table = Embedded::in_memory();
@@ -87,19 +129,7 @@ async fn a_click_becomes_a_payout_and_a_closed_month_through_the_real_binaries()
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { table.serve(listener).await });
-    let (_, keys) = KeyRing::generate("wire", [7; 32]).unwrap();
-    let environment = [
-        ("TABLE_NAME", names.core.clone()),
-        ("LEDGER_TABLE_NAME", names.ledger.clone()),
-        ("KEYS", keys),
-        ("PUBLIC_URL", "https://go.example".to_owned()),
-        // The embedded engine shows what was written at once.
-        ("SECOND_LISTING_SECONDS", "0".to_owned()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", endpoint),
-    ];
+    let environment = environment(endpoint);
     let console = Emulated::start(&binary("console"), &environment).await;
     let redirect = Emulated::start(&binary("redirect"), &environment).await;
     let postback = Emulated::start(&binary("postback"), &environment).await;

@@ -29,6 +29,9 @@ const MARGIN_DAYS: i64 = 7;
 /// all else.
 const WAIT: Duration = Duration::from_millis(250);
 
+/// How long the table's first answer is waited for before the first visitor.
+const WARMING: Duration = Duration::from_secs(1);
+
 /// What all clicks of one instance share.
 #[derive(Debug)]
 pub struct Redirect {
@@ -52,6 +55,15 @@ impl Redirect {
             cache,
             lost_clicks: AtomicU64::new(0),
         }
+    }
+
+    /// Has the table asked for a link that there is none of, so that names are looked up and
+    /// connections stand before the first visitor comes, who waits 150 ms for a link. Whatever comes of
+    /// it, the function starts: the table may be back by then.
+    pub async fn warm(&self) {
+        let none = LinkId::of("").to_string();
+        let read = self.app.store.record::<Link>(&none);
+        drop(tokio::time::timeout(WARMING, read).await);
     }
 
     /// How many clicks and views it could not record.
