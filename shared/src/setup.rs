@@ -48,6 +48,8 @@ pub trait Record: Sized + Clone {
     /// Whether a day's run reads what was in force at the day's end: a change is then made before the
     /// day's gates close, or not on that day.
     const IS_READ_BY_RUNS: bool = false;
+    /// Whether an owner's are found from the moment that they are made, where a list may lag.
+    const IS_FOUND_AT_ONCE: bool = false;
 
     /// What it is stored under, unique within its kind.
     fn id(&self) -> String;

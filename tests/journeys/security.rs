@@ -1,6 +1,7 @@
 //! What the edge tells browsers, whom it lets in, and what a wrong guess costs.
 
 use bytes::Bytes;
+use clickledger::embedded::{Fault, Faults};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use shared::http_types::{Cursor, Request, Response};
@@ -223,9 +224,9 @@ async fn no_other_sites_script_may_ask_or_read() {
 }
 
 /// Keys and tokens have 256 bits. Guessing is bounded by that, and each guess by what it may cost:
-/// one read, no write, the same answer.
+/// one read, of a signature two, no write, the same answer.
 #[tokio::test]
-async fn a_wrong_secret_costs_a_read_at_most_and_tells_nothing() {
+async fn a_wrong_secret_costs_two_reads_at_most_and_tells_nothing() {
     let world = World::with_shop(START).await;
     for _ in 0..3 {
         let more = json!({"label": "l", "scope": "all", "kind": "server"});
@@ -257,8 +258,8 @@ async fn a_wrong_secret_costs_a_read_at_most_and_tells_nothing() {
         (order, format!("pb.shop.s0123456789abcdef.{other}"), 1),
         (order, format!("pb.nobody.s0123456789abcdef.{other}"), 1),
         (order, other.clone(), 0),
-        ("/postback/shop", String::new(), 1),
-        ("/postback/nobody", String::new(), 1),
+        ("/postback/shop", String::new(), 2),
+        ("/postback/nobody", String::new(), 2),
     ] {
         world.stack.table.clear_calls();
         let answer = if key.is_empty() {
@@ -337,6 +338,53 @@ async fn a_merchant_that_wants_signatures_takes_nothing_else() {
         send("/postback/other", Some(&good), None, &order).await,
         401
     );
+}
+
+/// Of an index that lags, every list is what it was before, or empty.
+#[tokio::test]
+async fn a_secret_signs_from_the_moment_that_it_is_made() {
+    let world = World::with_shop(START).await;
+    let lagging = Faults::seeded(1).with(Fault::Stale, 1_000);
+    world.stack.table.set_faults(lagging);
+    let send = async |secret: &Value, order: &str| {
+        let key = signature::parse_whsec(secret["signing_secret"].as_str().unwrap()).unwrap();
+        let body = json!({"program": "shoes", "order_id": order, "amount": "10"}).to_string();
+        let now = world.stack.clock.now();
+        let (second, signed) = (
+            now.as_second().to_string(),
+            signature::sign("m", now, body.as_bytes(), &key),
+        );
+        let headers = [
+            ("content-type", "application/json"),
+            ("webhook-id", "m"),
+            ("webhook-timestamp", second.as_str()),
+            ("webhook-signature", signed.as_str()),
+        ];
+        let path = "/postback/shop";
+        let sent = world.send(Method::POST, path, &headers, body.into()).await;
+        sent.status.as_u16()
+    };
+    let path = "merchants/shop/secrets";
+    let asked = json!({"label": "l", "scope": "all", "kind": "server"});
+    let first = world.made(path, asked.clone()).await;
+    assert_eq!(send(&first, "A-1").await, 200);
+    let second = world.made(path, asked).await;
+    for (secret, order) in [(&first, "A-2"), (&second, "A-3")] {
+        assert_eq!(send(secret, order).await, 200, "{order}");
+    }
+    let end = format!("/api/v1/{path}/{}", second["id"].as_str().unwrap());
+    let admin = world.admin.clone();
+    let ended = with_key(&world, &admin, Method::DELETE, &end, Value::Null).await;
+    assert_eq!(ended.status, 204);
+    assert_eq!(send(&second, "A-4").await, 401);
+
+    // One of before is in the list alone.
+    world.stack.table.set_faults(Faults::none());
+    for secret in [&first, &second] {
+        let id = secret["id"].as_str().unwrap();
+        world.lose("OWN#secret#shop", &format!("shop/{id}")).await;
+    }
+    assert_eq!(send(&first, "A-5").await, 200);
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! Who sends: a token, a bearer key or a signature, all of one merchant's credentials.
 
+use std::collections::HashSet;
+
 use http::Method;
 use shared::app::{App, unavailable};
 use shared::http_types::{Page, Problem, Request};
 use shared::ids::{MerchantId, ProgramId};
 use shared::setup::{Merchant, Secret, SecretKind, TokenParts};
 use shared::signature;
+use shared::store::Versioned;
 use shared::visitor::Cookie;
 
 /// A merchant whose credential is good.
@@ -100,13 +103,8 @@ async fn by_token(app: &App, request: &Request, token: Option<&str>) -> Result<S
         .or(token)
         .ok_or_else(Problem::unauthorised)?;
     let parts = TokenParts::of(token).ok_or_else(Problem::unauthorised)?;
-    let secret = app
-        .store
-        .record::<Secret>(&Secret::key(&parts.merchant, &parts.secret))
-        .await
-        .map_err(unavailable)?;
-    secret
-        .map(|secret| secret.record)
+    secret(app, &Secret::key(&parts.merchant, &parts.secret))
+        .await?
         .filter(|secret| secret.accepts(token))
         .ok_or_else(Problem::unauthorised)
 }
@@ -120,7 +118,16 @@ async fn signed(app: &App, request: &Request, merchant: &str) -> Result<Secret, 
     let merchant = MerchantId::parse(merchant).map_err(|_| Problem::unauthorised())?;
     let (id, timestamp) = (header("webhook-id")?, header("webhook-timestamp")?);
     let signatures = header("webhook-signature")?;
+    let has_signed = async |secret: &Secret| -> Result<bool, Problem> {
+        let number = secret.key_number;
+        let keys = app.keys_with(number).await?;
+        let key = keys.webhook_secret(number, &merchant, &secret.id);
+        Ok(key.is_some_and(|key| {
+            signature::verify(id, timestamp, signatures, &request.body, &key, request.now).is_ok()
+        }))
+    };
 
+    let mut tried = HashSet::new();
     let mut page = Page {
         limit: 200,
         after: None,
@@ -131,31 +138,38 @@ async fn signed(app: &App, request: &Request, merchant: &str) -> Result<Secret, 
             .records::<Secret>(Some(merchant.as_str()), &page)
             .await
             .map_err(unavailable)?;
-        for secret in listed {
-            let number = secret.record.key_number;
-            let keys = app.keys_with(number).await?;
-            let Some(key) = keys.webhook_secret(number, &merchant, &secret.record.id) else {
-                continue;
-            };
-            let body = &request.body;
-            if signature::verify(id, timestamp, signatures, body, &key, request.now).is_err() {
-                continue;
+        for Versioned { record: listed, .. } in listed {
+            let key = Secret::key(&merchant, &listed.id);
+            if has_signed(&listed).await? {
+                // The list may lag; whether the secret has ended is asked of the record itself.
+                let current = secret(app, &key).await?;
+                return current
+                    .filter(Secret::is_live)
+                    .ok_or_else(Problem::unauthorised);
             }
-            // The list may lag; whether the secret has ended is asked of the record itself.
-            let key = Secret::key(&merchant, &secret.record.id);
-            let current = app
-                .store
-                .record::<Secret>(&key)
-                .await
-                .map_err(unavailable)?;
-            return current
-                .map(|current| current.record)
-                .filter(Secret::is_live)
-                .ok_or_else(Problem::unauthorised);
+            tried.insert(key);
         }
         match next {
             Some(cursor) => page.after = Some(cursor),
-            None => return Err(Problem::unauthorised()),
+            None => break,
         }
     }
+    // Nor may it tell yet of one that was just made, whose sender takes a 401 for the last word.
+    let owned = app.store.owned::<Secret>(merchant.as_str()).await;
+    for key in owned.map_err(unavailable)? {
+        if tried.contains(&key) {
+            continue;
+        }
+        if let Some(missed) = secret(app, &key).await?.filter(Secret::is_live)
+            && has_signed(&missed).await?
+        {
+            return Ok(missed);
+        }
+    }
+    Err(Problem::unauthorised())
+}
+
+async fn secret(app: &App, key: &str) -> Result<Option<Secret>, Problem> {
+    let found = app.store.record::<Secret>(key).await.map_err(unavailable)?;
+    Ok(found.map(|found| found.record))
 }

@@ -197,6 +197,7 @@ impl Secret {
 
 impl Record for Secret {
     const KIND: &'static str = "secret";
+    const IS_FOUND_AT_ONCE: bool = true;
 
     fn id(&self) -> String {
         Self::key(&self.merchant, &self.id)

@@ -125,6 +125,11 @@ fn owner_list<R: Record>(owner: &str) -> String {
     format!("L#{}#{}", R::KIND, escaped(owner))
 }
 
+/// Where it stands which records are an owner's, of those that are found at once.
+fn owned_pk<R: Record>(owner: &str) -> String {
+    format!("OWN#{}#{}", R::KIND, escaped(owner))
+}
+
 /// What was changed on a day, of the records that runs read.
 fn changes_pk<R: Record>(day: Date) -> String {
     format!("CHANGES#{}#{day}", R::KIND)
@@ -396,6 +401,13 @@ impl Store {
         }
         let name = record.given_name();
         writes.extend(name.map(|name| add(Row::new(&name_key::<R>(name)).text("id", record.id()))));
+        if R::IS_FOUND_AT_ONCE
+            && let Some(owner) = record.owner()
+        {
+            let id = record.id();
+            let own = Key::new(owned_pk::<R>(&owner), escaped(&id));
+            writes.push(add(Row::new(&own).text("id", id)));
+        }
         if matches!(self.transact(&writes).await?, Outcome::Done) {
             return Ok(Created::New(versioned));
         }
@@ -407,6 +419,18 @@ impl Store {
             None => None,
         };
         namesake.map(Created::Exists).ok_or(StoreError::Contended)
+    }
+
+    /// The ids of an owner's records, as of now: of those that are found at once, and were made since
+    /// they are. For money and credentials, where a list would lag.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn owned<R: Record>(&self, owner: &str) -> Result<Vec<String>, StoreError> {
+        let pk = owned_pk::<R>(owner);
+        let rows = self.read_between(&self.core(), &pk, "!", "~").await?;
+        let ids = rows.iter().map(|row| row.get_text("id").map(str::to_owned));
+        Ok(ids.collect::<Result<_, _>>()?)
     }
 
     /// Puts a changed record in force from `now` on, if the version in force is `seen`. One that runs
