@@ -17,6 +17,9 @@ use crate::rights::Caller;
 use crate::rights::Role;
 use crate::setup::{Affiliate, Merchant, Record};
 
+/// The table takes no longer sort key, in bytes, nor any question about one.
+const SORT_KEY_MOST: usize = 1_024;
+
 /// A record with its place in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned<R> {
@@ -545,8 +548,10 @@ impl Store {
         page: &Page,
     ) -> Result<(Vec<Row>, Option<Cursor>), StoreError> {
         let (name, pk_name, sk_name) = super::CORE_INDEXES[index as usize];
-        // No sort key is shorter than one digit.
+        // No sort key is shorter than one digit, nor longer than the table takes: what a made-up cursor
+        // has beyond that divides nothing.
         let after = page.after.as_ref().map_or("!", Cursor::key);
+        let after = &after[..after.floor_char_boundary(SORT_KEY_MOST)];
         let mut rows: Vec<Row> = Vec::new();
         let mut start: Option<HashMap<String, AttributeValue>> = None;
         loop {
