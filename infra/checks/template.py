@@ -7,12 +7,14 @@ It works offline.
 """
 
 import copy
+import re
 import sys
 from pathlib import Path
 
 from samtranslator.yaml_helper import yaml_parse
 
 TOP = Path(__file__).parents[2]
+SCHEMA = TOP / "shared/src/store/schema.rs"
 # Every status that CloudFront keeps and lets a template say how long.
 ERRORS = [400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504]
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
@@ -37,7 +39,44 @@ def check_caching(template):
             raise Wrong(f"Distribution: {behavior.get('PathPattern', 'the rest')} must have the policy CachingDisabled")
 
 
-CHECKS = [check_caching]
+def check_tables(template):
+    """The tables are those that the code reads and writes, and what the tests make for themselves."""
+    indexes, expiry = in_the_code()
+    for name, indexes, expiry in [("CoreTable", indexes, expiry), ("LedgerTable", {}, None)]:
+        table = template["Resources"][name]["Properties"]
+        keys = [("pk", "sk"), *indexes.values()]
+        must = {
+            "KeySchema": key_schema("pk", "sk"),
+            "AttributeDefinitions": [
+                {"AttributeName": attribute, "AttributeType": "S"} for pair in keys for attribute in pair
+            ],
+            "GlobalSecondaryIndexes": [
+                {"IndexName": index, "KeySchema": key_schema(*pair), "Projection": {"ProjectionType": "ALL"}}
+                for index, pair in indexes.items()
+            ],
+            "TimeToLiveSpecification": expiry and {"AttributeName": expiry, "Enabled": True},
+        }
+        for property, value in must.items():
+            if table.get(property) != (value or None):
+                raise Wrong(f"{name}: its {property} must be {value or 'left out'}, as in {SCHEMA.relative_to(TOP)}")
+
+
+def in_the_code():
+    """The core table's indexes by name, and the attribute by which it drops what has ended."""
+    source = SCHEMA.read_text()
+    listed = re.search(r"pub const CORE_INDEXES: [^=]*= \[(.*?)\];", source, re.DOTALL)
+    expiry = re.search(r'pub const EXPIRES_AT: &str = "(\w+)";', source)
+    if not listed or not expiry or '("pk".to_owned(), AttributeValue::S(self.pk' not in source:
+        raise Wrong(f"{SCHEMA.relative_to(TOP)} spells its keys, indexes or expiry in a way that is not read here")
+    indexes = re.findall(r'\("(\w+)", "(\w+)", "(\w+)"\)', listed[1])
+    return {index: (pk, sk) for index, pk, sk in indexes}, expiry[1]
+
+
+def key_schema(pk, sk):
+    return [{"AttributeName": pk, "KeyType": "HASH"}, {"AttributeName": sk, "KeyType": "RANGE"}]
+
+
+CHECKS = [check_caching, check_tables]
 
 
 def check(template):
@@ -47,6 +86,10 @@ def check(template):
 
 def distribution(template):
     return template["Resources"]["Distribution"]["Properties"]["DistributionConfig"]
+
+
+def table(template, name):
+    return template["Resources"][name]["Properties"]
 
 
 # What may go wrong, by what it is called: each is done to a copy of the template.
@@ -59,6 +102,26 @@ SPOILT = {
     "errors for the default time": lambda it: distribution(it)["CustomErrorResponses"][0].pop("ErrorCachingMinTTL"),
     "a page in place of 404": lambda it: distribution(it)["CustomErrorResponses"][2].update(ResponsePagePath="/404"),
     "links that are cached": lambda it: distribution(it)["CacheBehaviors"][0].update(CachePolicyId="another"),
+    "a core table without an index": lambda it: table(it, "CoreTable")["GlobalSecondaryIndexes"].pop(),
+    "an index of another name": lambda it: table(it, "CoreTable")["GlobalSecondaryIndexes"][0].update(
+        IndexName="by_merchant"
+    ),
+    "an index by another key": lambda it: table(it, "CoreTable")["GlobalSecondaryIndexes"][0].update(
+        KeySchema=key_schema("affiliate_pk", "owner_sk")
+    ),
+    "an index that holds keys only": lambda it: table(it, "CoreTable")["GlobalSecondaryIndexes"][1].update(
+        Projection={"ProjectionType": "KEYS_ONLY"}
+    ),
+    "a number for a key": lambda it: table(it, "LedgerTable")["AttributeDefinitions"][1].update(AttributeType="N"),
+    "a ledger without a sort key": lambda it: table(it, "LedgerTable")["KeySchema"].pop(),
+    "clicks that are kept for ever": lambda it: table(it, "CoreTable").pop("TimeToLiveSpecification"),
+    "an expiry by another attribute": lambda it: table(it, "CoreTable")["TimeToLiveSpecification"].update(
+        AttributeName="expires"
+    ),
+    "an expiry that is off": lambda it: table(it, "CoreTable")["TimeToLiveSpecification"].update(Enabled=False),
+    "a ledger that expires": lambda it: table(it, "LedgerTable").update(
+        TimeToLiveSpecification={"AttributeName": "expires_at", "Enabled": True}
+    ),
 }
 
 

@@ -55,7 +55,7 @@ pub use records::{Audit, Created, Replaced, Versioned};
 pub use refusals::{Refused, Refusing};
 pub use reversals::{ListedReversal, Reversal, Reversed, WHOLE_REST, Waiting};
 pub use runs::{Begun, Bucket, Outcome as SettleOutcome, State as BucketState};
-pub use schema::{CORE_INDEXES, Damaged, Key, Row};
+pub use schema::{CORE_INDEXES, Damaged, EXPIRES_AT, Key, Row};
 
 /// The names of the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use jiff::{Timestamp, ToSpan as _};
 
+use super::schema::EXPIRES_AT;
 use super::transaction::number;
 use super::{Key, Store, StoreError};
 use crate::click::LinkId;
@@ -39,7 +40,7 @@ impl Store {
             .expression_attribute_values(":most", number(i64::from(cap.count)));
         if cap.period != CapPeriod::Lifetime {
             let until = at.saturating_add((KEPT_DAYS * 24).hours()).unwrap_or(at);
-            set.push_str(" SET expires_at = :until");
+            set.push_str(&format!(" SET {EXPIRES_AT} = :until"));
             update = update.expression_attribute_values(":until", number(until.as_second()));
         }
         let update = update.update_expression(set).customize().config_override(

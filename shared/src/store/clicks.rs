@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::schema::escaped;
+use super::schema::{EXPIRES_AT, escaped};
 use super::transaction::text;
 use super::{Damaged, Key, Row, Store, StoreError};
 use crate::click::{Click, Visitor};
@@ -142,7 +142,7 @@ impl Store {
             for item in answer.items.unwrap_or_default() {
                 looked_at += 1;
                 let row = Row::of(item);
-                if row.get_number("expires_at")? <= now.as_second() {
+                if row.get_number(EXPIRES_AT)? <= now.as_second() {
                     continue;
                 }
                 let visit = read_visit(program, &row)?;
@@ -202,7 +202,7 @@ fn key(program: &ProgramId, click: &Click) -> Key {
 
 fn row(click: &Click, record: &ClickRecord, expires_at: Timestamp) -> Row {
     let row = Row::new(&key(&record.program, click))
-        .number("expires_at", expires_at.as_second())
+        .number(EXPIRES_AT, expires_at.as_second())
         .text("affiliate", record.affiliate.as_str())
         .text("slug", cut(&record.slug))
         .text("class", click.class().as_str())

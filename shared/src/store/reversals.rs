@@ -9,7 +9,7 @@ use super::conversion_rows::{partition, read};
 use super::conversions::{ConversionsOf, legs};
 use super::lines::booked;
 use super::records::Index;
-use super::schema::escaped;
+use super::schema::{EXPIRES_AT, escaped};
 use super::transaction::{Outcome, Write, number, text};
 use super::{Damaged, Key, Row, Store, StoreError};
 use crate::conversion::{BasketLine, Conversion, OrderKey, Status, digest};
@@ -319,7 +319,7 @@ impl Store {
                 &waiting.programs.iter().map(ProgramId::as_str).collect(),
             )
             .text("recorded_at", now.to_string())
-            .number("expires_at", until.as_second());
+            .number(EXPIRES_AT, until.as_second());
         let keep = Write::Replace {
             table: self.core(),
             row,
@@ -353,7 +353,7 @@ impl Store {
                     None | Some("*") => true,
                     Some(goal) => goal == order.goal,
                 };
-            if !is_ours || row.get_number("expires_at")? <= now.as_second() {
+            if !is_ours || row.get_number(EXPIRES_AT)? <= now.as_second() {
                 continue;
             }
             let is_claimed = match row.get_text_if("claimed_by") {

@@ -20,6 +20,9 @@ pub const CORE_INDEXES: [(&str, &str, &str); 2] = [
     ("by_affiliate", "affiliate_pk", "affiliate_sk"),
 ];
 
+/// What ends says here at which second: the core table drops it then. The ledger drops nothing.
+pub const EXPIRES_AT: &str = "expires_at";
+
 /// Every item says in which version of this file it was written.
 const SCHEMA: i64 = 1;
 
