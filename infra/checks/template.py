@@ -76,7 +76,25 @@ def key_schema(pk, sk):
     return [{"AttributeName": pk, "KeyType": "HASH"}, {"AttributeName": sk, "KeyType": "RANGE"}]
 
 
-CHECKS = [check_caching, check_tables]
+def check_public_url(template):
+    """The output that PublicUrl is to be may be given as it is, and nothing that a link cannot go on from."""
+    pattern = template["Parameters"]["PublicUrl"]["AllowedPattern"]
+    function = "https://abcdefghijklmnopqrstuvwxyz012345.lambda-url.eu-central-1.on.aws"
+    for text, may_be in [
+        ("", True),
+        (function, True),
+        (f"{function}/", True),
+        (f"{function}//", False),
+        (f"{function}/r", False),
+        (f"{function}/?a=b", False),
+        (f"{function}#a", False),
+        (function.replace("https", "http"), False),
+    ]:
+        if bool(re.search(pattern, text)) != may_be:
+            raise Wrong(f"PublicUrl: its AllowedPattern must {'take' if may_be else 'refuse'} `{text}`")
+
+
+CHECKS = [check_caching, check_tables, check_public_url]
 
 
 def check(template):
@@ -90,6 +108,10 @@ def distribution(template):
 
 def table(template, name):
     return template["Resources"][name]["Properties"]
+
+
+def public_url(template):
+    return template["Parameters"]["PublicUrl"]
 
 
 # What may go wrong, by what it is called: each is done to a copy of the template.
@@ -122,6 +144,9 @@ SPOILT = {
     "a ledger that expires": lambda it: table(it, "LedgerTable").update(
         TimeToLiveSpecification={"AttributeName": "expires_at", "Enabled": True}
     ),
+    "a PublicUrl without its slash only": lambda it: public_url(it).update(AllowedPattern="^(https://[^/?#]+)?$"),
+    "a PublicUrl with a path": lambda it: public_url(it).update(AllowedPattern="^(https://.+)?$"),
+    "a PublicUrl that is never left out": lambda it: public_url(it).update(AllowedPattern="^https://[^/?#]+/?$"),
 }
 
 
