@@ -214,6 +214,22 @@ async fn what_cannot_be_served_ends_with_one_line_and_status_2() {
         )
     );
 
+    // An option of `serve` before another command would be forgotten, and `demo remove` remove the
+    // demo of the folder that nobody named.
+    let named = folder.path().join("named");
+    for subcommand in [&["demo", "remove"][..], &["reconcile"], &["replay"]] {
+        let mut misplaced = Command::new(binary("clickledger"));
+        misplaced.current_dir(folder.path());
+        misplaced.arg("--data").arg(&named).args(subcommand);
+        let (status, line) = refused(misplaced);
+        assert_eq!(
+            (status.code(), line.lines().count()),
+            (Some(2), 1),
+            "{line}"
+        );
+        assert!(line.contains("'--data <DIR>'"), "{line}");
+    }
+
     let data = folder.path().join("data");
     std::fs::create_dir_all(&data).unwrap();
     for (file, word) in [("clock", "clock"), ("keys.json", "keys")] {

@@ -16,9 +16,11 @@ use jiff::Timestamp;
 use shared::http_types::parse_instant;
 use tokio::net::TcpListener;
 
+// The options before a subcommand are those of `serve`: a folder that is named there would be
+// forgotten, and another one's demo be removed.
 /// Conversion tracking and affiliate payouts on one machine.
 #[derive(Debug, Parser)]
-#[command(name = "clickledger", version, after_help = EXAMPLES)]
+#[command(name = "clickledger", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 struct Options {
     #[command(subcommand)]
     command: Option<Command>,
