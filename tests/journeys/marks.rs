@@ -263,3 +263,34 @@ fn the_template_rings_for_no_503_that_is_answered_by_design() {
         assert!(template.contains(&failures), "{failures}");
     }
 }
+
+/// As the operator's command does it, on the folder of a stack that has ended.
+#[tokio::test]
+async fn the_command_looks_at_the_books_of_every_payer_however_many_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::in_folder(folder.path(), START).await.stocked().await;
+    // One more than a list shows at a time.
+    for number in 0..51 {
+        let payer = json!({
+            "id": format!("payer-{number}"), "legal_name": "A payer",
+            "address": {"town": "Bonn", "country": "DE"},
+        });
+        world.made("payers", payer).await;
+    }
+    let bonus = json!({
+        "id": "b-1", "payer": "payer-50", "affiliate": "anna", "kind": "bonus",
+        "currency": "EUR", "amount": "5", "reason": "a welcome",
+    });
+    world.made("adjustments", bonus).await;
+    turn_to(&world, 2).await;
+    drop(world);
+
+    for (cent, agrees) in [(0, true), (1, false)] {
+        let world = World::in_folder(folder.path(), START).await;
+        world.tamper("A#anna", "payer-50#EUR", "sent", cent).await;
+        drop(world);
+        let now = START.parse().unwrap();
+        let told = clickledger::reconcile::reconcile(folder.path(), now).await;
+        assert_eq!(told, Ok(agrees));
+    }
+}

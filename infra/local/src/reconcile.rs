@@ -1,5 +1,6 @@
 //! `clickledger reconcile`: every payer's books in a data folder against their ledger.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -29,16 +30,8 @@ pub async fn reconcile(folder: &Path, now: Timestamp) -> Result<bool, String> {
     let (stack, key) = Stack::start(&start)
         .await
         .map_err(|error| error.to_string())?;
-    let mut payers = vec!["house".to_owned()];
-    let listed = get(&stack, &key, "/api/v1/payers", "limit=200").await?;
-    for payer in listed["items"].as_array().into_iter().flatten() {
-        payers.extend(payer["id"].as_str().map(str::to_owned));
-    }
-    payers.sort();
-    payers.dedup();
-
     let mut agrees = true;
-    for payer in payers {
+    for payer in payers(&stack, &key).await? {
         let query = format!("payer={payer}");
         let books = get(&stack, &key, "/api/v1/reports/reconciliation", &query).await?;
         println!(
@@ -67,6 +60,22 @@ pub async fn reconcile(folder: &Path, now: Timestamp) -> Result<bool, String> {
         }
     );
     Ok(agrees)
+}
+
+/// All of them, in order; the house is there from the start, listed or not.
+async fn payers(stack: &Stack, key: &str) -> Result<BTreeSet<String>, String> {
+    let mut payers = BTreeSet::from(["house".to_owned()]);
+    let mut query = String::new();
+    loop {
+        let listed = get(stack, key, "/api/v1/payers", &query).await?;
+        for payer in listed["items"].as_array().into_iter().flatten() {
+            payers.extend(payer["id"].as_str().map(str::to_owned));
+        }
+        let Some(next) = listed["next"].as_str() else {
+            return Ok(payers);
+        };
+        query = format!("cursor={next}");
+    }
 }
 
 async fn get(stack: &Stack, key: &str, path: &str, query: &str) -> Result<Value, String> {
