@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use shared::report::sha256;
+use tests::World;
 
 use crate::binary;
 
@@ -14,8 +16,20 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-#[test]
-fn the_demo_is_made_in_one_command_and_removed_by_another() {
+/// The same folder once more, with something in it that somebody made for themselves.
+async fn with_own(data: &Path, resource: &str, body: Value) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(data).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    let world = World::in_folder(copy.path(), "2026-10-05T12:00:00Z").await;
+    world.made(resource, body).await;
+    copy
+}
+
+#[tokio::test]
+async fn the_demo_is_made_in_one_command_and_removed_by_another() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
     let once = ["--once", "--port", "0", "--now", "2026-10-05T12:00:00Z"];
@@ -63,6 +77,32 @@ fn the_demo_is_made_in_one_command_and_removed_by_another() {
     let again = run(data, &once);
     assert_eq!(again.status.code(), Some(2));
     let keys = std::fs::read(data.join("keys.json")).unwrap();
+
+    let shop = json!({"id": "my-shop", "name": "My shop"});
+    let program = json!({
+        "id": "my-program", "merchant": "demo-kaffa", "name": "My program", "currency": "EUR",
+        "destination": "https://kaffa.example/", "commission": [],
+    });
+    let affiliate = json!({
+        "id": "my-affiliate", "name": "Anna", "email": "anna@example.com", "country": "DE",
+    });
+    let payer = json!({
+        "id": "my-payer", "legal_name": "My payer", "address": {"town": "Bonn", "country": "DE"},
+    });
+    for (resource, body, named) in [
+        ("merchants", shop, "the merchant `my-shop`"),
+        ("programs", program, "the program `my-program`"),
+        ("affiliates", affiliate, "the affiliate `my-affiliate`"),
+        ("payers", payer, "the payer `my-payer`"),
+    ] {
+        let own = with_own(data, resource, body).await;
+        let kept = run(own.path(), &["demo", "remove"]);
+        let line = String::from_utf8(kept.stderr).unwrap();
+        assert_eq!(kept.status.code(), Some(2), "{line}");
+        assert!(line.contains(named), "{line}");
+        assert!(own.path().join("tables.sqlite").exists());
+    }
+
     let removed = run(data, &["demo", "remove"]);
     assert!(removed.status.success(), "{removed:?}");
     assert!(!data.join("tables.sqlite").exists() && !data.join("clock").exists());

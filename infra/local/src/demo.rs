@@ -9,6 +9,10 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use shared::http_types::Page;
+use shared::ids::PayerId;
+use shared::setup::{Affiliate, Merchant, Payer, Program, Record};
+use shared::store::{Store, StoreError};
 
 pub use client::Refused;
 
@@ -95,7 +99,7 @@ pub enum NotRemoved {
     #[error("`{0}` is in use by another process")]
     InUse(String),
     #[error(
-        "something else was made beside the demo (the merchant `{0}`), and entries are never taken out of a ledger; begin in another folder"
+        "something else was made beside the demo (the {0}), and entries are never taken out of a ledger; begin in another folder"
     )]
     More(String),
     #[error(transparent)]
@@ -104,8 +108,9 @@ pub enum NotRemoved {
     Table(String),
 }
 
-/// Removes the demo and nothing else: a folder in which merchants of one's own were made stays.
-/// The keys stay in any case.
+/// Removes the demo and nothing else: a folder in which somebody works, by merchants, programs,
+/// affiliates or payers of their own, stays. What stays in any case are the signing keys and the
+/// first admin's key; the other API keys are items of the table.
 ///
 /// # Errors
 /// [`NotRemoved`]
@@ -118,8 +123,8 @@ pub async fn remove(folder: &Path) -> Result<(), NotRemoved> {
     let lock = std::fs::File::create(folder.join("lock"))?;
     lock.try_lock().map_err(|_| NotRemoved::InUse(shown))?;
     drop(lock);
-    if let Some(merchant) = others(folder).await? {
-        return Err(NotRemoved::More(merchant));
+    if let Some(other) = others(folder).await? {
+        return Err(NotRemoved::More(other));
     }
     forget(folder)?;
     for file in [MADE, MAKING] {
@@ -130,25 +135,42 @@ pub async fn remove(folder: &Path) -> Result<(), NotRemoved> {
     Ok(())
 }
 
-/// A merchant that is not the demo's.
+/// Something that is not the demo's: a kind and an id.
 async fn others(folder: &Path) -> Result<Option<String>, NotRemoved> {
-    use shared::http_types::Page;
-    use shared::setup::Merchant;
-
     let failed = |error: &dyn std::fmt::Display| NotRemoved::Table(error.to_string());
     let table = crate::embedded::Embedded::in_folder(folder).map_err(|error| failed(&error))?;
-    let names = crate::tables::names();
-    let store = shared::store::Store::new(table.client("setup"), names);
-    let page = Page {
+    let store = Store::new(table.client("setup"), crate::tables::names());
+    let shops = cast::SHOPS.map(|shop| shop.id);
+    let programs = cast::SHOPS.map(|shop| shop.program);
+    let senders = cast::SENDERS.map(|sender| sender.id);
+    let found = [
+        other_than::<Merchant>(&store, &shops).await,
+        other_than::<Program>(&store, &programs).await,
+        other_than::<Affiliate>(&store, &senders).await,
+        other_than::<Payer>(&store, &[PayerId::house().as_str()]).await,
+    ];
+    let found: Result<Vec<_>, _> = found.into_iter().collect();
+    let found = found.map_err(|error| failed(&error))?;
+    Ok(found.into_iter().flatten().next())
+}
+
+/// The first record of a kind that is none of these.
+async fn other_than<R: Record>(store: &Store, ours: &[&str]) -> Result<Option<String>, StoreError> {
+    let mut page = Page {
         limit: 200,
         after: None,
     };
-    let merchants = store.records::<Merchant>(None, &page).await;
-    let (merchants, _) = merchants.map_err(|error| failed(&error))?;
-    Ok(merchants
-        .iter()
-        .map(|merchant| merchant.record.id.to_string())
-        .find(|id| !cast::SHOPS.iter().any(|shop| shop.id == id)))
+    loop {
+        let (records, next) = store.records::<R>(None, &page).await?;
+        let mut ids = records.iter().map(|found| found.record.id());
+        if let Some(id) = ids.find(|id| !ours.contains(&id.as_str())) {
+            return Ok(Some(format!("{} `{id}`", R::KIND)));
+        }
+        if next.is_none() {
+            return Ok(None);
+        }
+        page.after = next;
+    }
 }
 
 /// Takes away the table and the clock.

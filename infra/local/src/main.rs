@@ -51,7 +51,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Demo {
-    /// Remove it with its table and clock; keys stay. Refused if you made merchants of your own
+    /// Remove it with its table, its clock and all API keys but the first admin's, which stays as the
+    /// signing keys do. Refused if you made merchants, programs, affiliates or payers of your own
     Remove {
         /// Where the table, the keys and the clock live
         #[arg(long, default_value = ".clickledger", value_name = "DIR")]
@@ -108,7 +109,7 @@ const EXAMPLES: &str = "Examples:
   clickledger --in-memory --port 0              try it out and leave nothing behind
   clickledger --once --in-memory                the main job in one command: clicks to closed months
   clickledger reconcile                         exit status 1 if one minor unit differs
-  clickledger demo remove                       take the demo out again, keep the keys
+  clickledger demo remove                       take the demo out again, keep the signing keys
   clickledger --now 2026-01-01T00:00:00Z        begin the books in the past; see POST /dev/clock
   clickledger replay                            18 months of real orders, with the proof";
 
