@@ -1,6 +1,10 @@
 //! What is set up through the API, and who may see it.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
 use bytes::Bytes;
+use clickledger::stack::{Stack, Start};
 use http::Method;
 use serde_json::json;
 use tests::{Answer, BROWSER, Person, World, answer};
@@ -643,4 +647,71 @@ async fn a_list_of_much_comes_in_parts_that_an_answer_can_hold() {
     assert_eq!(parts.len(), 2, "{parts:?}");
     let all: Vec<_> = (0..11).map(|number| format!("much-{number}")).collect();
     assert_eq!((&*ids[0], &ids[1..]), ("shoes", &all[..]));
+}
+
+/// A start on a folder, with a first admin's key of one's own.
+async fn started(folder: &Path, admin_key: Option<&str>) -> Result<String, String> {
+    let start = Start {
+        folder: Some(folder),
+        now: START.parse().unwrap(),
+        public_url: "http://127.0.0.1:8787",
+        admin_key,
+        has_schedule: false,
+        reconciles: false,
+    };
+    let started = Stack::start(&start).await;
+    started
+        .map(|(_, key)| key)
+        .map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_first_admin_key_that_was_ended_has_a_successor_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::in_folder(folder.path(), START).await;
+    let ended = world.admin.clone();
+    let id = ended.split('_').nth(1).unwrap();
+    let bearer = format!("Bearer {ended}");
+    let end = world
+        .send(
+            Method::DELETE,
+            &format!("/api/v1/keys/{id}"),
+            &[("authorization", &bearer)],
+            Bytes::new(),
+        )
+        .await;
+    assert_eq!(end.status, 204);
+    assert_eq!(world.get("merchants").await.status, 401);
+    drop(world);
+
+    let world = World::in_folder(folder.path(), START).await;
+    assert_ne!(world.admin, ended);
+    assert_eq!(world.get("merchants").await.status, 200);
+    let successor = world.admin.clone();
+    drop(world);
+    assert_eq!(started(folder.path(), None).await, Ok(successor));
+    let refused = started(folder.path(), Some(&ended)).await.unwrap_err();
+    assert!(refused.contains("--admin-key"), "{refused}");
+}
+
+/// A disk that is full, or a process that is killed, in the middle of it costs nobody the old key.
+#[tokio::test]
+async fn the_file_with_the_admin_key_is_written_when_it_differs_and_never_in_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = started(folder.path(), None).await.unwrap();
+    let [file, seen] = ["admin-key", "seen"].map(|name| folder.path().join(name));
+    let at = || std::fs::metadata(&file).unwrap().ino();
+    let written = at();
+    assert_eq!(started(folder.path(), None).await, Ok(first.clone()));
+    assert_eq!(at(), written);
+
+    // Whoever has the old file open reads it to its end.
+    std::fs::hard_link(&file, &seen).unwrap();
+    let given = "a-first-admin-key-of-ones-own-0123456789";
+    assert_eq!(
+        started(folder.path(), Some(given)).await,
+        Ok(given.to_owned())
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), given);
+    assert_eq!(std::fs::read_to_string(&seen).unwrap(), first);
 }

@@ -255,8 +255,15 @@ async fn the_file_with_the_admin_key_is_its_owners_alone() {
     std::fs::write(&left, "").unwrap();
     std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o644)).unwrap();
     let _process = start(folder.path(), &[]).await;
-    let ready = std::fs::metadata(folder.path().join("ready.json")).unwrap();
-    assert_eq!(ready.permissions().mode() & 0o777, 0o600);
+    for (file, mode) in [
+        ("ready.json", 0o600),
+        ("data", 0o700),
+        ("data/admin-key", 0o600),
+        ("data/keys.json", 0o600),
+    ] {
+        let found = std::fs::metadata(folder.path().join(file)).unwrap();
+        assert_eq!(found.permissions().mode() & 0o777, mode, "{file}");
+    }
 }
 
 #[tokio::test]

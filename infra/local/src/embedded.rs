@@ -101,6 +101,18 @@ pub enum EmbeddedError {
     },
 }
 
+/// Makes a data folder that is not there. It is its owner's alone, since tables hold e-mail addresses
+/// and accounts; one that is there already stays as open as somebody wanted it.
+///
+/// # Errors
+/// What the file system says.
+pub fn make_folder(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(folder)
+}
+
 impl Embedded {
     /// A fresh, empty engine that is gone with its last clone.
     pub fn in_memory() -> Self {
@@ -114,7 +126,7 @@ impl Embedded {
             folder: folder.to_owned(),
             source,
         };
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        make_folder(folder).map_err(failed)?;
         let lock = File::create(folder.join("lock")).map_err(failed)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => EmbeddedError::InUse {

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use clickledger::replay::{self, Part};
-use clickledger::stack::{Stack, Start};
-use clickledger::{demo, front, reconcile};
+use clickledger::stack::{self, Stack, Start};
+use clickledger::{demo, embedded, front, reconcile};
 use jiff::Timestamp;
+use serde_json::json;
 use shared::http_types::parse_instant;
 use tokio::net::TcpListener;
 
@@ -253,7 +254,8 @@ async fn run(options: &Serve) -> Result<(), String> {
     println!("  try        curl -H 'Authorization: Bearer {admin_key}' {url}/api/v1/merchants");
     println!("Ctrl-C ends it.");
     if let Some(file) = &options.ready_file {
-        write_ready(file, &url, &admin_key)
+        let text = json!({"url": url, "admin_key": admin_key}).to_string();
+        stack::write_secret(file, &text)
             .map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
     }
 
@@ -285,7 +287,7 @@ fn prepare(options: &Serve, folder: Option<&Path>) -> Result<bool, String> {
     };
     let failed =
         |error: std::io::Error| format!("cannot make the folder `{}`: {error}", folder.display());
-    std::fs::create_dir_all(folder).map_err(failed)?;
+    embedded::make_folder(folder).map_err(failed)?;
     let is_new = demo::is_new(folder).map_err(failed)?;
     if options.once && !is_new {
         let folder = folder.display();
@@ -321,19 +323,6 @@ async fn make_demo(url: &str, admin_key: &str, until: Timestamp) -> Result<demo:
     });
     let made = made.await.map_err(|error| error.to_string())?;
     made.map_err(|error| format!("the demo could not be made: {error}"))
-}
-
-/// Written whole, and for its owner alone: whoever waits for the file never reads half of it.
-fn write_ready(file: &Path, url: &str, admin_key: &str) -> std::io::Result<()> {
-    let text = serde_json::json!({"url": url, "admin_key": admin_key}).to_string();
-    let new = file.with_extension("new");
-    // What was left there by a start that died may be open to others.
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    clickledger::stack::write_secret(&new, &text)?;
-    std::fs::rename(new, file)
 }
 
 /// Ctrl-C or SIGTERM.

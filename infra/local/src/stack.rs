@@ -15,8 +15,8 @@ use shared::http_types::{Fields, Problem, Request, Response};
 use shared::keys::KeyRing;
 use shared::lambda::{Schedule, Watch};
 use shared::period::{day_of, days_after, start_of};
-use shared::rights::{ApiKey, KeyText};
-use shared::store::{Audit, Store};
+use shared::rights::{ApiKey, KeyText, Role};
+use shared::store::{Audit, Created, Store};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
@@ -278,29 +278,45 @@ async fn admin_key(app: &App, start: &Start<'_>, now: Timestamp) -> Result<Strin
     let kept = file
         .as_ref()
         .and_then(|file| std::fs::read_to_string(file).ok());
-    let text = match (start.admin_key, kept) {
+    let new = || KeyText::new(&shared::app::random()).text;
+    let mut text = match (start.admin_key, &kept) {
         (Some(given), _) => given.to_owned(),
-        (None, Some(kept)) => kept,
-        (None, None) => KeyText::new(&shared::app::random()).text,
+        (None, Some(kept)) => kept.clone(),
+        (None, None) => new(),
     };
+    if !opens(app, &text, now).await? {
+        if start.admin_key.is_some() {
+            return Err("the key that --admin-key gives was ended, or is no admin's".into());
+        }
+        // Whoever may read the folder is its admin: one that was ended has a successor.
+        text = new();
+        opens(app, &text, now).await?;
+    }
+    if let Some(file) = file
+        && kept.as_ref() != Some(&text)
+    {
+        write_secret(&file, &text)?;
+    }
+    Ok(text)
+}
+
+/// Whether this is an admin's key from here on: made now if it is unknown.
+async fn opens(app: &App, text: &str, now: Timestamp) -> Result<bool, BoxError> {
     let key =
-        KeyText::given(&text).ok_or("the admin key must be 32 to 128 visible ASCII characters")?;
+        KeyText::given(text).ok_or("the admin key must be 32 to 128 visible ASCII characters")?;
     let audit = Audit {
         key: "start".to_owned(),
         person: "operator".to_owned(),
         what: "create key".to_owned(),
         reason: None,
     };
-    app.store
-        .create(&ApiKey::admin(&key, "operator"), now, &audit)
-        .await?;
-    if let Some(file) = file {
-        write_secret(&file, &text)?;
-    }
-    Ok(text)
+    let key = ApiKey::admin(&key, "operator");
+    let (Created::New(key) | Created::Exists(key)) = app.store.create(&key, now, &audit).await?;
+    let caller = key.record.admits(text, now);
+    Ok(caller.is_some_and(|caller| caller.role == Role::Admin))
 }
 
-/// Writes a file that only its owner can read.
+/// Writes a file that only its owner can read, whole: whoever dies meanwhile leaves the old one.
 ///
 /// # Errors
 /// What the file system says.
@@ -308,7 +324,19 @@ pub fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
 
+    let new = file.with_extension("new");
+    // What was left there by a start that died may be open to others.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(file)?.write_all(text.as_bytes())
+    let mut written = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    written.write_all(text.as_bytes())?;
+    written.sync_all()?;
+    std::fs::rename(new, file)
 }
