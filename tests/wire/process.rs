@@ -266,19 +266,70 @@ async fn the_file_with_the_admin_key_is_its_owners_alone() {
     }
 }
 
+/// Sends a signal, and answers the exit status.
+async fn ended_by(child: &mut Child, signal: &str) -> Option<i32> {
+    let mut kill = Command::new("kill");
+    kill.arg(signal).arg(child.id().to_string());
+    assert!(kill.status().unwrap().success());
+    let asked = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(asked.elapsed() < Duration::from_secs(30), "it does not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_request_to_end_ends_it_well() {
     let folder = tempfile::tempdir().unwrap();
+    for signal in ["-TERM", "-INT"] {
+        let mut process = start(folder.path(), &[]).await;
+        assert_eq!(ended_by(&mut process.child, signal).await, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_request_to_end_ends_it_though_somebody_never_sends_the_rest_of_a_request() {
+    let folder = tempfile::tempdir().unwrap();
     let mut process = start(folder.path(), &[]).await;
-    let id = process.child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+    let mut stream = TcpStream::connect(&process.address).await.unwrap();
+    let half = b"GET /dev/health HTTP/1.1\r\nHost:";
+    stream.write_all(half).await.unwrap();
+    // Another's whole request is answered after it has arrived.
+    process.send("GET", "/dev/health", None).await;
+    assert_eq!(ended_by(&mut process.child, "-TERM").await, Some(0));
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_request_to_end_while_it_starts_or_makes_the_demo_ends_it_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut starts = Process {
+        child: command(folder.path(), &[]).spawn().unwrap(),
+        address: String::new(),
+    };
+    while !data.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(ended_by(&mut starts.child, "-INT").await, Some(0));
+
+    let data = folder.path().join("demo");
+    let mut command = Command::new(binary("clickledger"));
+    command.args(["--port", "0", "--data"]).arg(&data);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut makes = Process {
+        child: command.spawn().unwrap(),
+        address: String::new(),
+    };
+    while !data.join("admin-key").exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(data.join("demo-unfinished").exists());
+    assert_eq!(ended_by(&mut makes.child, "-INT").await, Some(0));
 }
 
 #[tokio::test]

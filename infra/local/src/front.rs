@@ -12,6 +12,7 @@ use http::request::Parts;
 use jiff::Timestamp;
 use shared::http_types::{Problem, Request, Response};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::stack::Stack;
 
@@ -23,7 +24,11 @@ const PASSED_OVER_WITHIN: Duration = Duration::from_secs(1);
 /// Whoever takes longer to send a body gives its place to another.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Serves until `stop` is done.
+/// Whoever has half-sent a request when it is to end is waited for so long: less than what a
+/// container is given to end by itself.
+const ENDS_WITHIN: Duration = Duration::from_secs(8);
+
+/// Serves until `stop` is done, and answers what came before that, within some seconds.
 ///
 /// # Errors
 /// What the socket says.
@@ -33,9 +38,20 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let router = Router::new().fallback(answer).with_state(stack);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop)
-        .await
+    let (tell, told) = oneshot::channel();
+    let stop = async move {
+        stop.await;
+        tell.send(()).ok();
+    };
+    let too_late = async {
+        // If nobody tells it, the front has ended.
+        drop(told.await);
+        tokio::time::sleep(ENDS_WITHIN).await;
+    };
+    tokio::select! {
+        served = axum::serve(listener, router).with_graceful_shutdown(stop).into_future() => served,
+        () = too_late => Ok(()),
+    }
 }
 
 async fn answer(

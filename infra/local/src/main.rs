@@ -16,6 +16,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use shared::http_types::parse_instant;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 // The options before a subcommand are those of `serve`: a folder that is named there would be
 // forgotten, and another one's demo be removed.
@@ -118,8 +121,7 @@ fn instant(text: &str) -> Result<Timestamp, String> {
     parse_instant(text).ok_or_else(|| "not an instant like 2026-01-01T00:00:00Z".to_owned())
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(asked) if asked.exit_code() == 0 => asked.exit(),
@@ -134,7 +136,15 @@ async fn main() -> ExitCode {
     // Stdout is for what was asked for: a key, a report.
     let filter = if is_replay { "error" } else { "warn" };
     shared::lambda::logs(filter, std::io::stderr);
-    match command(options).await {
+    let done = tokio::runtime::Runtime::new()
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| {
+            let done = runtime.block_on(command(options));
+            // Whatever is under way still is not waited for: the table survives it.
+            runtime.shutdown_background();
+            done
+        });
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
@@ -189,6 +199,7 @@ async fn replayed(options: &Replay) -> Result<bool, String> {
 }
 
 async fn run(options: &Serve) -> Result<(), String> {
+    let stop = Stop::listening().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
     let listener = TcpListener::bind(address)
         .await
@@ -213,20 +224,27 @@ async fn run(options: &Serve) -> Result<(), String> {
     let (stack, admin_key) = Stack::start(&start)
         .await
         .map_err(|error| error.to_string())?;
+    if stop.is_asked() {
+        return Ok(());
+    }
     // Recorded calls are for tests; a service that runs for months has no room for them.
     stack.table.record(false);
     let stack = Arc::new(stack);
 
-    let served = tokio::spawn(front::serve(Arc::clone(&stack), listener, stop()));
+    let served = tokio::spawn(front::serve(
+        Arc::clone(&stack),
+        listener,
+        stop.clone().asked(),
+    ));
     let kept = Arc::clone(&stack);
     tokio::spawn(async move { kept.clock.keep_on().await });
     let made = if has_demo {
-        // Ctrl-C ends the front, and with it the demo.
-        let made = make_demo(&url, &admin_key, until).await;
-        if served.is_finished() {
-            return Ok(());
+        tokio::select! {
+            biased;
+            // Half a demo is thrown away by the next start.
+            () = stop.asked() => return ended(served, &stack).await,
+            made = make_demo(&url, &admin_key, until) => Some(made?),
         }
-        Some(made?)
     } else {
         None
     };
@@ -261,6 +279,11 @@ async fn run(options: &Serve) -> Result<(), String> {
 
     let scheduled = Arc::clone(&stack);
     tokio::spawn(async move { scheduled.keep_schedule().await });
+    ended(served, &stack).await
+}
+
+/// Waits for the front's end, and keeps the time.
+async fn ended(served: JoinHandle<std::io::Result<()>>, stack: &Stack) -> Result<(), String> {
     let served = served.await.map_err(|error| error.to_string())?;
     served.map_err(|error| error.to_string())?;
     stack.clock.keep().map_err(|error| error.to_string())
@@ -325,16 +348,31 @@ async fn make_demo(url: &str, admin_key: &str, until: Timestamp) -> Result<demo:
     made.map_err(|error| format!("the demo could not be made: {error}"))
 }
 
-/// Ctrl-C or SIGTERM.
-async fn stop() {
-    use tokio::signal::unix::{SignalKind, signal};
+/// Ctrl-C or SIGTERM, which end the process by no other way once they are listened for.
+#[derive(Clone)]
+struct Stop(watch::Receiver<bool>);
 
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
-        return drop(tokio::signal::ctrl_c().await);
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminated.recv() => {}
+impl Stop {
+    fn listening() -> std::io::Result<Self> {
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let mut terminated = signal(SignalKind::terminate())?;
+        let (tell, told) = watch::channel(false);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => {}
+            }
+            tell.send_replace(true);
+        });
+        Ok(Self(told))
+    }
+
+    fn is_asked(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    async fn asked(mut self) {
+        drop(self.0.wait_for(|is_asked| *is_asked).await);
     }
 }
 
