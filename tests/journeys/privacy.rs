@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use clickledger::embedded::{Cut, Fault, Faults, Passing};
 use http::{HeaderMap, HeaderValue, Method};
@@ -714,21 +713,6 @@ async fn a_long_list_is_looked_through_call_by_call() {
     assert_eq!(left, [3, 2, 0]);
 }
 
-/// Takes out what has expired, of the partitions that begin so.
-async fn sweep(world: &World, partitions: &str) {
-    let swept = world.items().await.into_iter();
-    for item in swept.filter(|item| item["pk"].starts_with(partitions)) {
-        assert!(item.contains_key("expires_at"), "{item:?}");
-        let text = |name: &str| AttributeValue::S(item[name].clone());
-        let client = world.stack.table.client("setup");
-        let delete = client
-            .delete_item()
-            .table_name(clickledger::tables::names().core);
-        let delete = delete.key("pk", text("pk")).key("sk", text("sk"));
-        delete.send().await.unwrap();
-    }
-}
-
 /// Orders keep no visitor, only the names of their clicks.
 #[tokio::test]
 async fn a_cookie_whose_journey_has_ended_is_told_to_be_unknown_and_a_click_id_still_leads_on() {
@@ -738,7 +722,7 @@ async fn a_cookie_whose_journey_has_ended_is_told_to_be_unknown_and_a_click_id_s
     let sale = json!({"click_id": click, "order_id": "A-1", "amount": "100"});
     assert_eq!(world.postback(sale).await.status, 200);
     world.turn_to("2026-07-29T10:00:00Z").await;
-    sweep(&world, "J#").await;
+    assert_eq!(visits(&world).await, 0);
 
     let by_cookie = json!({"program": "shoes", "visitor": browser.name()});
     let by_click = json!({"program": "shoes", "click_id": click});
@@ -751,7 +735,39 @@ async fn a_cookie_whose_journey_has_ended_is_told_to_be_unknown_and_a_click_id_s
     }
 }
 
-/// The embedded table sweeps nothing: whatever has expired still stands in it.
+/// On one machine the sweep comes after the runs of a day, by the stack's own clock.
+#[tokio::test]
+async fn a_visit_stays_for_its_window_and_seven_days_and_is_gone_after_the_next_run() {
+    let world = shop(json!({"click_window": "1d"})).await;
+    let click = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click, "order_id": "A-1", "amount": "100"});
+    assert_eq!(world.postback(sale).await.status, 200);
+    let first = visits(&world).await;
+    world.turn_to("2026-07-07T09:00:00Z").await;
+    world.click("anna-shoes").await;
+    let both = visits(&world).await;
+    assert!(0 < first && first < both);
+    for (now, left) in [
+        // The first one has expired, and no run fell due since.
+        ("2026-07-07T11:00:00Z", both),
+        ("2026-07-08T00:59:00Z", both),
+        ("2026-07-08T01:00:00Z", both - first),
+        ("2026-07-15T01:00:00Z", both - first),
+        ("2026-07-16T01:00:00Z", 0),
+    ] {
+        world.turn_to(now).await;
+        assert_eq!(visits(&world).await, left, "{now}");
+    }
+    assert_eq!(conversion(&world, "A-1").await["remaining"], "100.00");
+}
+
+/// How many visits the table holds.
+async fn visits(world: &World) -> usize {
+    let items = world.items().await.into_iter();
+    items.filter(|item| item["pk"].starts_with("J#")).count()
+}
+
+/// No run falls due between the expiry and the look: whatever has expired still stands in the table.
 #[tokio::test]
 async fn what_has_expired_is_gone_whether_the_table_has_swept_it_or_not() {
     let world = shop(json!({

@@ -64,7 +64,7 @@ pub struct Start<'a> {
     pub public_url: &'a str,
     pub admin_key: Option<&'a str>,
     pub has_schedule: bool,
-    /// Whether all books are added up after the daily runs.
+    /// Whether all books are added up after the daily runs, and what has expired is taken out.
     pub reconciles: bool,
 }
 
@@ -210,7 +210,8 @@ impl Stack {
         }
     }
 
-    /// The runs due after `from`, up to and including `to`; after the last of them the reconciliation.
+    /// The runs due after `from`, up to and including `to`; after the last of them the reconciliation,
+    /// and what has expired goes.
     async fn run_due(&self, from: Timestamp, to: Timestamp) -> Result<(), Problem> {
         let mut day = day_of(from);
         let mut last = None;
@@ -241,6 +242,11 @@ impl Stack {
         {
             let made = Box::pin(report::scheduled(&self.report, &schedule)).await;
             made.map_err(|_| Problem::unavailable())?;
+            match tables::sweep(&self.table, self.clock.now()).await {
+                Ok(swept) => tracing::debug!(swept, "took out what has expired"),
+                // It counts for nothing all the same, and the next day's sweep finds it.
+                Err(error) => tracing::warn!(error, "could not take out what has expired"),
+            }
         }
         Ok(())
     }

@@ -1,12 +1,20 @@
 //! The tables as the template has them, on an embedded or remote table of one's own.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
-use shared::store::{CORE_INDEXES, Tables};
+use dynoxide::actions::delete_item::DeleteItemRequest;
+use dynoxide::actions::scan::ScanRequest;
+use dynoxide::{AttributeValue, DynoxideError};
+use jiff::Timestamp;
+use shared::store::{CORE_INDEXES, EXPIRES_AT, Tables};
+
+use crate::embedded::Embedded;
 
 /// What the tables are called on one machine.
 #[must_use]
@@ -74,4 +82,51 @@ pub async fn create(client: &Client, tables: &Tables) -> Result<(), BoxError> {
         table.send().await?;
     }
     Ok(())
+}
+
+/// Items that are looked at in one go: so long every other call waits.
+const SWEPT_AT_ONCE: usize = 200;
+
+/// Takes what has expired by `now` out of the core table, as it does by itself on AWS; how many items
+/// that were. The engine's own sweep goes by the machine's clock, and the stack's may be turned.
+///
+/// # Errors
+/// What the engine says.
+pub async fn sweep(table: &Embedded, now: Timestamp) -> Result<usize, BoxError> {
+    let has_expired = format!("{EXPIRES_AT} <= :now");
+    let now = AttributeValue::N(now.as_second().to_string());
+    let now = HashMap::from([(":now".to_owned(), now)]);
+    let mut swept = 0;
+    let mut start = None;
+    loop {
+        let page = table.engine().scan(ScanRequest {
+            table_name: names().core,
+            projection_expression: Some("pk, sk".to_owned()),
+            filter_expression: Some(has_expired.clone()),
+            expression_attribute_values: Some(now.clone()),
+            limit: Some(SWEPT_AT_ONCE),
+            exclusive_start_key: start,
+            ..ScanRequest::default()
+        })?;
+        for key in page.items.unwrap_or_default() {
+            let deleted = table.engine().delete_item(DeleteItemRequest {
+                table_name: names().core,
+                key,
+                // Another of the same key may have come in between.
+                condition_expression: Some(has_expired.clone()),
+                expression_attribute_values: Some(now.clone()),
+                ..DeleteItemRequest::default()
+            });
+            match deleted {
+                Ok(_) => swept += 1,
+                Err(DynoxideError::ConditionalCheckFailedException(..)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        start = page.last_evaluated_key;
+        if start.is_none() {
+            return Ok(swept);
+        }
+        tokio::task::yield_now().await;
+    }
 }
