@@ -175,7 +175,8 @@ async fn payout_with(
         };
         known.insert(made_on, payout.clone());
         match payout.after {
-            Some(before) if day <= before => made_on = before,
+            // Whatever stands there, each step leads to an earlier one.
+            Some(before) if day <= before && before < made_on => made_on = before,
             _ => return Ok(payout),
         }
     }
