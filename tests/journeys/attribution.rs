@@ -162,6 +162,47 @@ async fn no_flood_of_views_tests_and_robots_pushes_a_click_out_of_its_journey() 
     }
 }
 
+/// So many times a visitor's browser loads a picture that an affiliate is named in.
+async fn views(world: &World, visitor: &Visitor, path: &str, times: usize) {
+    let cookie = visitor.0.clone().unwrap();
+    for _ in 0..times {
+        let headers = [("user-agent", BROWSER), ("cookie", cookie.as_str())];
+        let seen = world.send(Method::GET, path, &headers, Bytes::new()).await;
+        assert_eq!(seen.status.as_u16(), 200, "{path}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_burst_is_one_however_many_views_follow() {
+    let world = shop(json!({"model": "last_click"})).await;
+    let mut visitor = Visitor::new();
+    let click = visitor.click(&world, "anna-shoes", BROWSER).await;
+    views(&world, &visitor, "/i/anna-shoes.gif", 12).await;
+    world.turn_to("2026-07-01T10:05:00Z").await;
+    views(&world, &visitor, "/i/anna-shoes.gif", 25).await;
+    world.turn_to("2026-07-01T10:10:00Z").await;
+    let sale = json!({"click_id": click, "order_id": "A-1", "amount": "100"});
+    let sale = world.postback(sale).await;
+    assert_eq!(sale.body["status"], "pending", "{sale:?}");
+}
+
+#[tokio::test]
+async fn a_view_counts_however_many_come_after_the_order() {
+    let world = shop(json!({"model": "last_click"})).await;
+    let days = json!({"view_window": "1d"});
+    assert_eq!(world.patch("programs/shoes", 2, days).await.status, 200);
+    let mut visitor = Visitor::new();
+    // A robot's id names the journey, and earns nothing.
+    let robot = visitor.click(&world, "cyd-shoes", "curl/8.14.1").await;
+    views(&world, &visitor, "/i/anna-shoes.gif", 1).await;
+    world.turn_to("2026-07-01T10:12:00Z").await;
+    views(&world, &visitor, "/i/bob-shoes.gif", 25).await;
+    let sale = json!({
+        "click_id": robot, "order_id": "A-1", "amount": "100", "occurred_at": "2026-07-01T10:10:00Z",
+    });
+    assert_eq!(brief(&world.postback(sale).await), "anna 10.00");
+}
+
 #[tokio::test]
 async fn a_shared_sale_is_taken_back_and_amended_in_proportion() {
     let world = shop(json!({"model": "linear"})).await;

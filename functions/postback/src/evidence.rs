@@ -17,7 +17,7 @@ use shared::setup::{
     Record, SelfReferral,
 };
 use shared::store::{FirstCredit, KnownCustomer, Versioned, Visit};
-use shared::traffic::{Class, bursts};
+use shared::traffic::Class;
 
 use super::claim::Claim;
 
@@ -117,20 +117,26 @@ impl Evidence {
         terms: &Program,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let until = claim.at.as_millisecond().saturating_add(SLACK_MS);
-        let until = Timestamp::from_millisecond(until).unwrap_or(claim.at);
-        let visits = app.store.journey(&terms.id, visitor, until, now).await;
+        let moved = |by: i64| {
+            let millis = claim.at.as_millisecond().saturating_add(by);
+            Timestamp::from_millisecond(millis).unwrap_or(claim.at)
+        };
+        let (earns_until, until) = (moved(-soonest_ms(terms)), moved(SLACK_MS));
+        let named = named.map(|named| named.click.random());
+        let visits = app
+            .store
+            .journey(
+                &terms.id,
+                visitor,
+                [earns_until, until],
+                named.as_deref(),
+                now,
+            )
+            .await;
         self.visits = visits.map_err(unavailable)?;
-        let times: Vec<Timestamp> = self.visits.iter().map(|visit| visit.at).collect();
-        for (visit, is_burst) in self.visits.iter_mut().zip(bursts(&times)) {
-            if is_burst && visit.class == Class::Human {
-                visit.class = Class::Suspect;
-            }
-        }
         // With any model but the last click's, a named click stands for its journey.
         let counts = terms.attribution.priority.contains(&Kind::Journey)
             || named.is_some() && terms.attribution.model != Model::LastClick;
-        let named = named.map(|named| named.click.random());
         let is_other = |visit: &&Visit| named.as_ref() != Some(&visit.name);
         for visit in &self.visits {
             // The named click is one of its visitor's; what is known of it by now counts as well.
@@ -440,12 +446,16 @@ fn out_of_window(
     } else {
         terms.click_window.milliseconds()
     };
-    let soonest = i64::from(terms.min_conversion_seconds.unwrap_or(0)) * 1_000;
-    let out = out_of_time(is_named, seen_at, at, window, soonest);
+    let out = out_of_time(is_named, seen_at, at, window, soonest_ms(terms));
     match out {
         None if terms.status == ProgramStatus::Draft => Some(LeftOut::ProgramPaused),
         out => out,
     }
+}
+
+/// How long before an order a click is that may earn it, at least.
+fn soonest_ms(terms: &Program) -> i64 {
+    i64::from(terms.min_conversion_seconds.unwrap_or(0)) * 1_000
 }
 
 async fn first_order(app: &App, known: &KnownCustomer) -> Result<First, Problem> {

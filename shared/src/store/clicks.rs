@@ -1,6 +1,6 @@
 //! Clicks: one write each, within a visitor's journey.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
@@ -13,7 +13,7 @@ use super::transaction::text;
 use super::{Damaged, Key, Row, Store, StoreError};
 use crate::click::{Click, Visitor};
 use crate::ids::{AffiliateId, ProgramId};
-use crate::traffic::Class;
+use crate::traffic::{Class, bursts};
 
 /// A click waits for its record no longer than this, twice.
 const ATTEMPT: Duration = Duration::from_millis(120);
@@ -107,9 +107,11 @@ impl Store {
         Err(last)
     }
 
-    /// A visitor's newest [`CLICKS_MOST`] clicks in a program up to an instant, it included, with some
-    /// of the views and of what could not earn beside them, the earliest first. What has expired by
-    /// `now` is gone, swept or not.
+    /// A visitor's newest [`CLICKS_MOST`] clicks in a program that could earn what was made at an
+    /// instant, it included, with some of the views, and of what came later or could not earn, up to
+    /// `until`, beside them, the earliest first, and the one that is named among them. What comes in
+    /// bursts, of whatever kind, is suspect.
+    /// What has expired by `now` is gone, swept or not.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -117,10 +119,11 @@ impl Store {
         &self,
         program: &ProgramId,
         visitor: Visitor,
-        until: Timestamp,
+        [earns_until, until]: [Timestamp; 2],
+        named: Option<&str>,
         now: Timestamp,
     ) -> Result<Vec<Visit>, StoreError> {
-        let mut visits = Vec::new();
+        let (mut visits, mut times) = (Vec::new(), Vec::new());
         let (mut clicks, mut views, mut others) = (0, 0, 0);
         let mut looked_at = 0;
         let mut start = None;
@@ -146,12 +149,14 @@ impl Store {
                     continue;
                 }
                 let visit = read_visit(program, &row)?;
-                let (kept, most) = match (visit.could_earn(), visit.is_view) {
+                times.push(visit.at);
+                let could_earn = visit.could_earn() && visit.at <= earns_until;
+                let (kept, most) = match (could_earn, visit.is_view) {
                     (true, false) => (&mut clicks, CLICKS_MOST),
                     (true, true) => (&mut views, BESIDES_MOST),
                     (false, _) => (&mut others, BESIDES_MOST),
                 };
-                if *kept < most {
+                if *kept < most || named == Some(&visit.name) {
                     *kept += 1;
                     visits.push(visit);
                 }
@@ -162,6 +167,17 @@ impl Store {
             }
         }
         visits.reverse();
+        times.reverse();
+        let is_burst = times.iter().zip(bursts(&times));
+        let in_bursts: BTreeSet<&Timestamp> = is_burst
+            .filter(|(_, is_burst)| *is_burst)
+            .map(|(time, _)| time)
+            .collect();
+        for visit in &mut visits {
+            if visit.class == Class::Human && in_bursts.contains(&visit.at) {
+                visit.class = Class::Suspect;
+            }
+        }
         Ok(visits)
     }
 
