@@ -142,7 +142,9 @@ async fn program_of(
     let enrolment = enrolment.ok_or_else(unknown)?;
     for at in then {
         let was = app.store.as_of(enrolment.clone(), *at).await;
-        if was.map_err(unavailable)?.record.status == EnrolmentStatus::Active {
+        let was = was.map_err(unavailable)?;
+        // Before its first version it had no place.
+        if was.since <= *at && was.record.status == EnrolmentStatus::Active {
             return Ok(found);
         }
     }

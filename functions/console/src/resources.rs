@@ -187,8 +187,8 @@ async fn terms_version(app: &App, program: &ProgramId) -> Result<u64, Problem> {
 }
 
 /// Lets an affiliate in by what it was given at `given_at`: one that was never in on the program's own
-/// terms, one that asks, was turned down or has left on those that it had. What was decided after
-/// that instant stands, so that an old request that comes again lets nobody back in.
+/// terms, one that asks, was turned down or has left on those that it had. Who was turned down or left
+/// after that instant stays out, so that an old request that comes again lets nobody back in.
 async fn enrol(
     app: &App,
     program: &ProgramId,
@@ -206,7 +206,8 @@ async fn enrol(
             Created::New(_) => return Ok(()),
             Created::Exists(standing) => standing,
         };
-        if standing.record.status == EnrolmentStatus::Active || given_at < standing.since {
+        let is_active = standing.record.status == EnrolmentStatus::Active;
+        if is_active || standing.record.is_over() && given_at < standing.since {
             return Ok(());
         }
         let active = Enrolment {

@@ -35,7 +35,7 @@ pub async fn serve(
             let number = keys.signing_number();
             let secret = Secret::asked_for(&mut fields, id, merchant.clone(), number, token.hash)?;
             fields.finish()?;
-            fits(&secret)?;
+            fits(&secret, None)?;
             let body = keep(app, &keys, &secret, &token, request.now, caller).await?;
             Ok(Response::json(StatusCode::CREATED, &body))
         }

@@ -139,9 +139,12 @@ async fn list<R: Resource>(
     }
 }
 
-/// What the table could never take is refused before it is asked: it would say 503 for ever.
-pub fn fits<R: Record>(record: &R) -> Result<(), Problem> {
-    if record.to_json().to_string().len() <= RECORD_BYTES_MOST {
+/// What the table could never take is refused before it is asked: it would say 503 for ever. What stands
+/// there already may be changed as long as it does not grow.
+pub fn fits<R: Record>(record: &R, before: Option<&R>) -> Result<(), Problem> {
+    let bytes = |record: &R| record.to_json().to_string().len();
+    let most = before.map_or(0, bytes).max(RECORD_BYTES_MOST);
+    if bytes(record) <= most {
         Ok(())
     } else {
         Err(Problem::refused("record_too_large"))
@@ -175,7 +178,7 @@ async fn create<R: Resource>(
         R::filled(&mut body, app, caller).await?;
     }
     let asked = R::parse(&body)?;
-    fits(&asked)?;
+    fits(&asked, None)?;
     let owners = asked.owners(app, caller, &Programs::default()).await?;
     // What may not be made in another's name looks like what does not exist.
     caller.may(R::CREATE, subject(&owners))?;
@@ -253,7 +256,7 @@ async fn change<R: Resource>(
         }
     }
     let changed = patched(&seen.record, &patch)?;
-    fits(&changed)?;
+    fits(&changed, Some(&seen.record))?;
     let before = Some(&seen.record);
     changed
         .check(app, caller, before, reason.as_deref())

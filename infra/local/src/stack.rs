@@ -283,7 +283,9 @@ async fn admin_key(app: &App, start: &Start<'_>, now: Timestamp) -> Result<Strin
     let file = start.folder.map(|folder| folder.join("admin-key"));
     let kept = file
         .as_ref()
-        .and_then(|file| std::fs::read_to_string(file).ok());
+        .and_then(|file| std::fs::read_to_string(file).ok())
+        // One that was cut off when it was written is none.
+        .filter(|kept| KeyText::given(kept).is_some());
     let new = || KeyText::new(&shared::app::random()).text;
     let mut text = match (start.admin_key, &kept) {
         (Some(given), _) => given.to_owned(),
