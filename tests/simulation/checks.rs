@@ -373,14 +373,11 @@ fn customers_are_credited_once(people: &People, orders: &BTreeMap<usize, Value>)
             let forgotten = (program.merchant, who);
             let is_forgotten = people.seen.borrow().forgotten.contains(&forgotten);
             let is_one = known.len() <= 1 || is_forgotten || theirs.iter().any(is_void);
-            let forgets = |order: usize| {
-                let what = format!("o{order} is nobody's, whose customer was known before");
-                people.world.wrong("one customer", what);
-            };
             if !is_forgotten {
-                unknown_all_the_same(people, orders, &is_theirs)
-                    .into_iter()
-                    .for_each(forgets);
+                for order in unknown_all_the_same(people, orders, &is_theirs) {
+                    let what = format!("o{order} is nobody's, whose customer was known before");
+                    people.world.wrong("one customer", what);
+                }
             }
             if !is_one || !known.is_subset(&brought) {
                 people.world.wrong(

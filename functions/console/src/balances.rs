@@ -43,30 +43,17 @@ async fn pockets(app: &App, id: &AffiliateId) -> Result<BTreeMap<Pocket, i128>, 
     for pocket in app.store.pockets_of(id).await.map_err(unavailable)? {
         pockets.insert(pocket, 0);
     }
-    let start = Page {
-        limit: 200,
-        after: None,
-    };
-
-    let mut page = start.clone();
-    loop {
-        let (enrolments, next) = app
-            .store
-            .records::<Enrolment>(Some(id.as_str()), &page)
-            .await
-            .map_err(unavailable)?;
-        for enrolment in enrolments {
-            if let Some(pocket) = pocket_of(app, &enrolment.record).await? {
-                pockets.entry(pocket).or_insert(0);
-            }
-        }
-        match next {
-            Some(cursor) => page.after = Some(cursor),
-            None => break,
+    let enrolments = app.store.all_records::<Enrolment>(Some(id.as_str())).await;
+    for enrolment in enrolments.map_err(unavailable)? {
+        if let Some(pocket) = pocket_of(app, &enrolment.record).await? {
+            pockets.entry(pocket).or_insert(0);
         }
     }
 
-    let mut page = start;
+    let mut page = Page {
+        limit: 200,
+        after: None,
+    };
     loop {
         let (conversions, next) = app
             .store

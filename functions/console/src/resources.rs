@@ -160,21 +160,10 @@ pub async fn group_of(
 
 /// What an affiliate's coupons of all programs are stored under.
 async fn coupons_of(app: &App, affiliate: &AffiliateId) -> Result<HashSet<String>, Problem> {
-    let mut coupons = HashSet::new();
-    let mut page = Page {
-        limit: 200,
-        after: None,
-    };
-    loop {
-        let owner = Some(affiliate.as_str());
-        let found = app.store.records::<Coupon>(owner, &page).await;
-        let (found, next) = found.map_err(unavailable)?;
-        coupons.extend(found.into_iter().map(|coupon| coupon.record.id()));
-        match next {
-            Some(cursor) => page.after = Some(cursor),
-            None => return Ok(coupons),
-        }
-    }
+    let owner = Some(affiliate.as_str());
+    let found = app.store.all_records::<Coupon>(owner).await;
+    let found = found.map_err(unavailable)?.into_iter();
+    Ok(found.map(|coupon| coupon.record.id()).collect())
 }
 
 /// The version of a program's terms that is in force.

@@ -143,8 +143,8 @@ async fn list<R: Resource>(
 /// there already may be changed as long as it does not grow.
 pub fn fits<R: Record>(record: &R, before: Option<&R>) -> Result<(), Problem> {
     let bytes = |record: &R| record.to_json().to_string().len();
-    let most = before.map_or(0, bytes).max(RECORD_BYTES_MOST);
-    if bytes(record) <= most {
+    let length = bytes(record);
+    if length <= RECORD_BYTES_MOST || before.is_some_and(|before| length <= bytes(before)) {
         Ok(())
     } else {
         Err(Problem::refused("record_too_large"))

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
 use shared::conversion::{OrderKey, Status};
-use shared::http_types::{Page, Problem, Request, Response};
+use shared::http_types::{Problem, Request, Response};
 use shared::ids::PayerId;
 use shared::ledger::{Kind, Pocket, Sums};
 use shared::payout::Account;
@@ -107,20 +107,11 @@ pub async fn daily(app: &App, now: Timestamp) -> Result<Value, Problem> {
 }
 
 async fn payers(app: &App) -> Result<BTreeSet<PayerId>, Problem> {
+    let listed = app.store.all_records::<Payer>(None).await;
+    let listed = listed.map_err(unavailable)?.into_iter();
     let mut payers = BTreeSet::from([PayerId::house()]);
-    let mut page = Page {
-        limit: 200,
-        after: None,
-    };
-    loop {
-        let listed = app.store.records::<Payer>(None, &page).await;
-        let (records, next) = listed.map_err(unavailable)?;
-        payers.extend(records.into_iter().map(|payer| payer.record.id));
-        match next {
-            Some(cursor) => page.after = Some(cursor),
-            None => return Ok(payers),
-        }
-    }
+    payers.extend(listed.map(|payer| payer.record.id));
+    Ok(payers)
 }
 
 /// Every pocket of a payer. With an instant to mark at, those that differ are marked, and those

@@ -9,7 +9,6 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use shared::http_types::Page;
 use shared::ids::PayerId;
 use shared::setup::{Affiliate, Merchant, Payer, Program, Record};
 use shared::store::{Store, StoreError};
@@ -156,21 +155,10 @@ async fn others(folder: &Path) -> Result<Option<String>, NotRemoved> {
 
 /// The first record of a kind that is none of these.
 async fn other_than<R: Record>(store: &Store, ours: &[&str]) -> Result<Option<String>, StoreError> {
-    let mut page = Page {
-        limit: 200,
-        after: None,
-    };
-    loop {
-        let (records, next) = store.records::<R>(None, &page).await?;
-        let mut ids = records.iter().map(|found| found.record.id());
-        if let Some(id) = ids.find(|id| !ours.contains(&id.as_str())) {
-            return Ok(Some(format!("{} `{id}`", R::KIND)));
-        }
-        if next.is_none() {
-            return Ok(None);
-        }
-        page.after = next;
-    }
+    let records = store.all_records::<R>(None).await?.into_iter();
+    let mut ids = records.map(|found| found.record.id());
+    let other = ids.find(|id| !ours.contains(&id.as_str()));
+    Ok(other.map(|id| format!("{} `{id}`", R::KIND)))
 }
 
 /// Takes away the table and the clock.

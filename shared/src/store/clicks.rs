@@ -110,8 +110,7 @@ impl Store {
     /// A visitor's newest [`CLICKS_MOST`] clicks in a program that could earn what was made at an
     /// instant, it included, with some of the views, and of what came later or could not earn, up to
     /// `until`, beside them, the earliest first, and the one that is named among them. What comes in
-    /// bursts, of whatever kind, is suspect.
-    /// What has expired by `now` is gone, swept or not.
+    /// bursts, of whatever kind, is suspect. What has expired by `now` is gone, swept or not.
     ///
     /// # Errors
     /// [`StoreError`]

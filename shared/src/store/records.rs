@@ -540,6 +540,29 @@ impl Store {
         Ok((records, next))
     }
 
+    /// A whole list, for the few who need all of it. A view: it may lag a moment.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn all_records<R: Record>(
+        &self,
+        owner: Option<&str>,
+    ) -> Result<Vec<Versioned<R>>, StoreError> {
+        let mut all = Vec::new();
+        let mut page = Page {
+            limit: 200,
+            after: None,
+        };
+        loop {
+            let (records, next) = self.records(owner, &page).await?;
+            all.extend(records);
+            if next.is_none() {
+                return Ok(all);
+            }
+            page.after = next;
+        }
+    }
+
     /// Part of an index's partition, in order, with where it goes on.
     pub(super) async fn listed(
         &self,

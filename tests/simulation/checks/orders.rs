@@ -44,7 +44,7 @@ pub(super) async fn is_credited_once(
     let Some(id) = people.conversion(number) else {
         for posted in posts
             .iter()
-            .filter(|posted| !may_be_refused(people, number, posted))
+            .filter(|posted| !is_refused_rightly(people, number, posted))
         {
             let what = format!("o{number} has no conversion: {posted:?}");
             people.world.wrong("one credit", what);
@@ -124,8 +124,8 @@ fn named(
     (click, objection)
 }
 
-/// Whether a post of an order that nobody has heard to be recorded was refused for a reason.
-fn may_be_refused(people: &People, order: usize, posted: &Posted) -> bool {
+/// Whether a post was refused for a reason, whatever became of its order.
+fn is_refused_rightly(people: &People, order: usize, posted: &Posted) -> bool {
     let program = PROGRAMS[people.history.orders[order].program];
     let (_, objection) = named(people, &program, posted);
     let answer = &posted.answer;
@@ -143,6 +143,15 @@ impl Order<'_> {
     fn credits(&self) -> Vec<Value> {
         let credits = self.found["commissions"].as_array();
         credits.cloned().unwrap_or_default()
+    }
+
+    /// What was credited, by the order's explanation.
+    fn touches(&self) -> Vec<&Value> {
+        let candidates = self.found["explain"]["candidates"].as_array();
+        let candidates = candidates.into_iter().flatten();
+        candidates
+            .filter(|candidate| candidate["share"].is_string())
+            .collect()
     }
 
     fn decided_by(&self) -> Option<&str> {
@@ -222,18 +231,11 @@ impl Order<'_> {
         } else {
             answer.status == 409 && code == Some("order_conflict")
         };
-        // Whether there was no room for it is asked once all orders are known.
-        let is_taken = is_taken || self.program.budget.is_some() && super::is_over_budget(answer);
-        match objection {
-            Some(objection) => {
-                let is_refused = answer.status == 422 && code == Some(objection);
-                // Of an order that is recorded a sender is told so, whatever click it names; but by one of
-                // another program none is.
-                let is_elsewhere = matches!(objection, "program_mismatch" | "click_unknown");
-                is_refused || is_taken && !(is_elsewhere && answer.body["result"] == "created")
-            }
-            None => is_taken,
-        }
+        // Of an order that is recorded a sender is told so, whatever click it names; but by one of
+        // another program none is.
+        let is_elsewhere = matches!(objection, Some("program_mismatch" | "click_unknown"));
+        let is_taken = is_taken && !(is_elsewhere && answer.body["result"] == "created");
+        is_taken || is_refused_rightly(self.people, self.number, posted)
     }
 
     fn is_of_whoever_may_have_it(&self) {
@@ -323,12 +325,8 @@ impl Order<'_> {
             .iter()
             .map(|click| affiliate_id(click.affiliate))
             .collect();
-        let candidates = self.found["explain"]["candidates"].as_array();
-        let credited = candidates
-            .into_iter()
-            .flatten()
-            .filter(|candidate| candidate["share"].is_string());
-        let mut found: Vec<String> = credited
+        let touches = self.touches().into_iter();
+        let mut found: Vec<String> = touches
             .filter_map(|candidate| Some(candidate["affiliate"].as_str()?.to_owned()))
             .collect();
         expected.sort_unstable();
@@ -566,12 +564,7 @@ impl Order<'_> {
     /// What each affiliate gets, by the clicks that the explanation says were credited: each of them
     /// must have been made, by this visitor, and counts once.
     fn shares(&self, commission: i64) -> BTreeMap<String, i64> {
-        let candidates = self.found["explain"]["candidates"].as_array();
-        let credited: Vec<&Value> = candidates
-            .into_iter()
-            .flatten()
-            .filter(|candidate| candidate["share"].is_string())
-            .collect();
+        let credited = self.touches();
         let seen = self.people.seen.borrow();
         let visitor = (self.number, self.people.history.orders[self.number].program);
         let is_forgotten = seen.forgotten_visitors.contains(&visitor);

@@ -262,21 +262,7 @@ impl<'a, T> Found<'a, T> {
 }
 
 async fn all_merchants(app: &App) -> Result<Vec<MerchantId>, Problem> {
-    let mut merchants = Vec::new();
-    let mut page = Page {
-        limit: 200,
-        after: None,
-    };
-    loop {
-        let (found, next) = app
-            .store
-            .records::<Merchant>(None, &page)
-            .await
-            .map_err(unavailable)?;
-        merchants.extend(found.into_iter().map(|found| found.record.id));
-        match next {
-            Some(cursor) => page.after = Some(cursor),
-            None => return Ok(merchants),
-        }
-    }
+    let found = app.store.all_records::<Merchant>(None).await;
+    let found = found.map_err(unavailable)?.into_iter();
+    Ok(found.map(|found| found.record.id).collect())
 }
