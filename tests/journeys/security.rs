@@ -287,14 +287,8 @@ async fn a_wrong_secret_costs_two_reads_at_most_and_tells_nothing() {
 #[tokio::test]
 async fn a_merchant_that_wants_signatures_takes_nothing_else() {
     let world = World::with_shop(START).await;
-    let merchants = json!({"id": "other", "name": "Other", "require_signature": true});
-    let made = world.made("merchants", merchants).await;
-    let hats = json!({
-        "id": "hats", "merchant": "other", "name": "Hats", "currency": "EUR", "status": "active",
-        "override": "a test", "destination": "https://shop.example/",
-        "commission": [{"type": "flat", "amount": "2"}],
-    });
-    world.made("programs", hats).await;
+    let other = json!({"id": "other", "name": "Other", "require_signature": true});
+    let made = world.rival_that_is(other).await;
     let secret = made["secret"].clone();
     let key = signature::parse_whsec(secret["signing_secret"].as_str().unwrap()).unwrap();
     let token = secret["postback_token"].as_str().unwrap();

@@ -10,7 +10,7 @@ use clap::Args;
 use futures_util::future::join_all;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use tests::emulator::{Emulated, function_url_event};
+use tests::emulator::{self, Emulated, function_url_event};
 use tests::{BROWSER, World};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -112,7 +112,7 @@ async fn silence(binaries: &Path, lasting: Duration) -> Result<(), String> {
     let keys = std::fs::read_to_string(folder.path().join("keys.json"));
     let keys = keys.map_err(|error| error.to_string())?;
     let (endpoint, silent) = line(&world).await?;
-    let environment = environment(keys, endpoint);
+    let environment = emulator::environment(keys, endpoint);
 
     let log = folder.path().join("log");
     let start_ms = START
@@ -251,20 +251,6 @@ async fn line(world: &World) -> Result<(String, watch::Sender<bool>), String> {
     let (switch, silent) = watch::channel(false);
     tokio::spawn(carry(listener, table, silent));
     Ok((format!("http://{address}"), switch))
-}
-
-fn environment(keys: String, endpoint: String) -> [(&'static str, String); 8] {
-    let names = clickledger::tables::names();
-    [
-        ("TABLE_NAME", names.core),
-        ("LEDGER_TABLE_NAME", names.ledger),
-        ("KEYS", keys),
-        ("PUBLIC_URL", "https://go.example".to_owned()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", endpoint),
-    ]
 }
 
 fn times(visits: &[Visited]) -> Times {

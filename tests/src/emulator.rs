@@ -22,6 +22,22 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 type Answer = Result<Value, Value>;
 
+/// A function's variables, with the keys as its ring is written and the table at an address.
+#[must_use]
+pub fn environment(keys: String, endpoint: String) -> [(&'static str, String); 8] {
+    let names = clickledger::tables::names();
+    [
+        ("TABLE_NAME", names.core),
+        ("LEDGER_TABLE_NAME", names.ledger),
+        ("KEYS", keys),
+        ("PUBLIC_URL", "https://go.example".to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", endpoint),
+    ]
+}
+
 /// The deadline of whoever does not look at it: far in the future.
 const DEADLINE_MS: u64 = 9_999_999_999_999;
 

@@ -214,10 +214,15 @@ impl World {
 
     /// Another merchant with a program of its own, `hats`: as it was made, with its secret.
     pub async fn rival(&self) -> Value {
-        let rival = json!({"id": "rival", "name": "Rival"});
-        let rival = self.made("merchants", rival).await;
+        self.rival_that_is(json!({"id": "rival", "name": "Rival"}))
+            .await
+    }
+
+    /// The same, of a merchant of one's own.
+    pub async fn rival_that_is(&self, merchant: Value) -> Value {
+        let rival = self.made("merchants", merchant).await;
         let hats = json!({
-            "id": "hats", "merchant": "rival", "name": "Hats", "currency": "EUR", "status": "active",
+            "id": "hats", "merchant": rival["id"], "name": "Hats", "currency": "EUR", "status": "active",
             "override": "a test", "destination": "https://shop.example/",
             "commission": [{"type": "flat", "amount": "2"}],
         });

@@ -21,7 +21,7 @@ use shared::keys::KeyRing;
 use shared::rights::{ApiKey, KeyText};
 use shared::store::{Audit, Store};
 use tests::BROWSER;
-use tests::emulator::{Emulated, function_url_event};
+use tests::emulator::{self, Emulated, function_url_event};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
@@ -77,21 +77,12 @@ fn body(answer: &Value) -> Value {
 }
 
 /// A function's variables, with the table there.
-fn environment(endpoint: String) -> [(&'static str, String); 9] {
-    let names = tables::names();
+fn environment(endpoint: String) -> Vec<(&'static str, String)> {
     let (_, keys) = KeyRing::generate("wire", [7; 32]).unwrap();
-    [
-        ("TABLE_NAME", names.core),
-        ("LEDGER_TABLE_NAME", names.ledger),
-        ("KEYS", keys),
-        ("PUBLIC_URL", "https://go.example".to_owned()),
-        // The embedded engine shows what was written at once.
-        ("SECOND_LISTING_SECONDS", "0".to_owned()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", endpoint),
-    ]
+    let mut environment = emulator::environment(keys, endpoint).to_vec();
+    // The embedded engine shows what was written at once.
+    environment.push(("SECOND_LISTING_SECONDS", "0".to_owned()));
+    environment
 }
 
 /// A visitor waits 150 ms for a link, and not for names and connections too.
