@@ -94,7 +94,23 @@ def check_public_url(template):
             raise Wrong(f"PublicUrl: its AllowedPattern must {'take' if may_be else 'refuse'} `{text}`")
 
 
-CHECKS = [check_caching, check_tables, check_public_url]
+def check_floods(template):
+    """What bounds a flood reaches what it is to bound, and is left out where nothing was asked for."""
+    web_acl = distribution(template).get("WebACLId")
+    bounds = [("Distribution: its WebACLId", web_acl, "HasWebAcl", "WebAclArn", "")]
+    for name in ["Redirect", "Console"]:
+        bound = function(template, name).get("ReservedConcurrentExecutions")
+        parameter = f"{name}Concurrency"
+        bounds.append((f"{name}: its ReservedConcurrentExecutions", bound, f"Has{parameter}", parameter, 0))
+    for what, bound, condition, parameter, nothing in bounds:
+        if bound != {"Fn::If": [condition, {"Ref": parameter}, {"Ref": "AWS::NoValue"}]}:
+            raise Wrong(f"{what} must be {parameter} where {condition} holds, and else left out")
+        is_given = {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, nothing]}]}
+        if template["Conditions"][condition] != is_given or template["Parameters"][parameter]["Default"] != nothing:
+            raise Wrong(f"{condition} must hold unless {parameter} is {nothing!r}, its default")
+
+
+CHECKS = [check_caching, check_tables, check_public_url, check_floods]
 
 
 def check(template):
@@ -107,6 +123,10 @@ def distribution(template):
 
 
 def table(template, name):
+    return template["Resources"][name]["Properties"]
+
+
+def function(template, name):
     return template["Resources"][name]["Properties"]
 
 
@@ -146,6 +166,13 @@ SPOILT = {
     ),
     "a PublicUrl without its slash only": lambda it: public_url(it).update(AllowedPattern="^(https://[^/?#]+)?$"),
     "a PublicUrl with a path": lambda it: public_url(it).update(AllowedPattern="^(https://.+)?$"),
+    "a web ACL that nothing has": lambda it: distribution(it).pop("WebACLId"),
+    "a web ACL that is always asked for": lambda it: distribution(it).update(WebACLId={"Ref": "WebAclArn"}),
+    "redirect without its instances": lambda it: function(it, "Redirect").pop("ReservedConcurrentExecutions"),
+    "console bound by redirect's number": lambda it: function(it, "Console").update(
+        ReservedConcurrentExecutions=function(it, "Redirect")["ReservedConcurrentExecutions"]
+    ),
+    "console that is bound by default": lambda it: it["Parameters"]["ConsoleConcurrency"].update(Default=5),
     "a PublicUrl that is never left out": lambda it: public_url(it).update(AllowedPattern="^https://[^/?#]+/?$"),
 }
 

@@ -33,10 +33,13 @@ fn has_test(source: &str, path: &str, name: &str) -> bool {
             .and_then(|rest| rest.strip_prefix(name))
             .is_some_and(|rest| rest.starts_with('('));
         if declares {
-            let attributes = lines_before.iter().rev();
-            return attributes
-                .take_while(|line| line.trim_start().starts_with(['#', '/']))
-                .any(|line| line.contains("test]") || line.contains("tokio::test("));
+            let is_attribute = |line: &&&str| line.trim_start().starts_with(['#', '/']);
+            let attributes = || lines_before.iter().rev().take_while(is_attribute);
+            // One that is passed over proves nothing.
+            let is_ignored = attributes().any(|line| line.contains("[ignore"));
+            return !is_ignored
+                && attributes()
+                    .any(|line| line.contains("test]") || line.contains("tokio::test("));
         }
         lines_before.push(line);
     }
@@ -84,11 +87,12 @@ fn every_test_that_the_table_of_threats_names_exists() {
 #[test]
 fn a_test_is_known_by_its_attribute_and_whole_name() {
     let source = "#[test]\nfn one() {}\n\n/// Says why.\n#[tokio::test(start_paused = true)]\n\
-                  async fn two() {}\n\nfn three() {}\n\n    #[test]\n    fn four(a: u8) {}\n";
+                  async fn two() {}\n\nfn three() {}\n\n    #[test]\n    fn four(a: u8) {}\n\n\
+                  #[test]\n#[ignore = \"slow\"]\nfn six() {}\n";
     for name in ["one", "two", "four"] {
         assert!(has_test(source, "a.rs", name), "{name}");
     }
-    for name in ["three", "on", "five"] {
+    for name in ["three", "on", "five", "six"] {
         assert!(!has_test(source, "a.rs", name), "{name}");
     }
     assert!(has_test("\ndef check():", "a.py", "check"));
