@@ -3,12 +3,14 @@
 #![no_main]
 
 mod decisions;
+mod forms;
 mod posts;
 mod rules;
 mod set_up;
 mod spoilt;
 mod stage;
 mod targets;
+mod tariff;
 mod texts;
 mod visits;
 

@@ -2,12 +2,14 @@
 //! handler answers as the contract allows.
 
 mod decisions;
+mod forms;
 mod posts;
 mod rules;
 mod set_up;
 mod spoilt;
 mod stage;
 mod targets;
+mod tariff;
 mod texts;
 mod visits;
 

@@ -4,15 +4,17 @@ use jiff::Timestamp;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 use shared::commission::{
-    Buyer, Commission, Customer, Line, NoCommission, Reckoning, Rules, Sale, Standing, Standings,
+    Buyer, Commission, Counter, Customer, Line, NoCommission, Reckoning, Rules, Sale, Standing,
+    Standings,
 };
 use shared::http_types::parse_json;
-use shared::ids::AffiliateId;
+use shared::ids::{AffiliateId, RuleId};
 use shared::money::{Currency, INPUT_MAX, Money, Rounding};
 
 use crate::spoilt::Input;
 use crate::stage::Stage;
 use crate::targets::Check;
+use crate::tariff::{Added, Earned, Tariff};
 
 const ROUNDINGS: [(Rounding, RoundingStrategy); 3] = [
     (Rounding::HalfEven, RoundingStrategy::MidpointNearestEven),
@@ -40,7 +42,12 @@ fn check(input: &Input) -> bool {
         assert_eq!(again, rules);
         for sale in value["sales"].as_array().into_iter().flatten() {
             for (rounding, strategy) in ROUNDINGS {
-                if let Some(commission) = earned(&rules, sale, currency, rounding) {
+                let tariff = Tariff {
+                    rules: value["commission"].as_array().map_or(&[], Vec::as_slice),
+                    currency,
+                    strategy,
+                };
+                if let Some(commission) = earned(&rules, sale, rounding, &tariff) {
                     judge(&commission, currency, strategy);
                     has_paid = true;
                 }
@@ -50,13 +57,15 @@ fn check(input: &Input) -> bool {
     has_paid
 }
 
-/// What a sale earns once every counter is known; each stands where the sale says.
+/// What a sale earns once every counter is known; each stands where the sale says. The tariff has to
+/// say the same.
 fn earned(
     rules: &Rules,
     sale: &Value,
-    currency: Currency,
     rounding: Rounding,
+    tariff: &Tariff<'_>,
 ) -> Option<Commission> {
+    let currency = tariff.currency;
     let text = |name: &str| sale[name].as_str();
     let money = |text: &Value| Money::parse(text.as_str()?, currency).ok();
     let number = |name: &str| sale[name].as_i64().unwrap_or(0).clamp(0, INPUT_MAX);
@@ -104,18 +113,49 @@ fn earned(
             amount,
             lines: &lines,
         };
-        match rules.commission(&asked, rounding) {
-            Ok(commission) => {
-                assert!(commission.lines.len() == lines.len().max(1));
-                return Some(commission);
-            }
+        let commission = match rules.commission(&asked, rounding) {
+            Ok(commission) => Some(commission),
             Err(NoCommission::Unknown(counter)) => {
                 let was_known = standings.0.insert(counter, standing);
                 assert!(was_known.is_none(), "asked for what is known");
+                continue;
             }
-            Err(_) => return None,
+            Err(_) => None,
+        };
+        let told = commission
+            .as_ref()
+            .map(|commission| told(rules, commission));
+        let mut second = tariff.earned(&asked, standing);
+        if let Some((_, added)) = &mut second {
+            added.sort_unstable();
         }
+        assert_eq!(told, second);
+        return commission;
     }
+}
+
+/// A commission as a [`Tariff`] tells it, what is added in its order.
+fn told(rules: &Rules, commission: &Commission) -> (Vec<Earned>, Vec<Added>) {
+    let position = |id: &RuleId| {
+        let mut rules = rules.as_slice().iter();
+        rules
+            .position(|rule| rule.id() == id)
+            .expect("a rule of these")
+    };
+    let lines = commission.lines.iter().map(|line| Earned {
+        rule: line.rule.as_ref().map(position),
+        minor: line.amount.minor(),
+    });
+    let added = commission.advances.iter().map(|advance| {
+        let (rule, is_of_steps) = match &advance.counter {
+            Counter::Tier { rule, .. } => (rule, true),
+            Counter::Customer { rule } => (rule, false),
+        };
+        (position(rule), is_of_steps, advance.value.minor())
+    });
+    let mut added: Vec<Added> = added.collect();
+    added.sort_unstable();
+    (lines.collect(), added)
 }
 
 /// Every line's arithmetic once more, and the sum.

@@ -1,7 +1,7 @@
 //! What is fuzzed: each target by the name of its corpus, and the sentence that it proves.
 
 use crate::spoilt::Input;
-use crate::{decisions, posts, rules, set_up, texts, visits};
+use crate::{decisions, forms, posts, rules, set_up, texts, visits};
 
 /// Whether an input was taken or refused. Panics where something does not hold.
 pub type Check = Box<dyn Fn(&Input) -> bool>;
@@ -18,12 +18,18 @@ pub struct Target {
 }
 
 /// The slow ones first, so that none is left alone at the end.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 15] = [
     Target {
         name: "posts",
         proves: "an order by query, form, JSON and batch is answered alike, and as the contract allows",
         inputs: 100,
         stage: posts::stage,
+    },
+    Target {
+        name: "batches",
+        proves: "a batch's lines are answered as each would be alone, and raw bytes as the contract allows",
+        inputs: 100,
+        stage: forms::batches,
     },
     Target {
         name: "programs",
@@ -51,7 +57,7 @@ pub const TARGETS: [Target; 13] = [
     },
     Target {
         name: "rules",
-        proves: "rules print as they are read, and what they pay is what `rust_decimal` reckons",
+        proves: "rules print as they are read, and pay what a second reader of their JSON reckons",
         inputs: 2_000,
         stage: rules::stage,
     },
@@ -72,6 +78,12 @@ pub const TARGETS: [Target; 13] = [
         proves: "a signature is taken where an HMAC made by hand agrees, and nowhere else",
         inputs: 2_000,
         stage: || Box::new(texts::signature),
+    },
+    Target {
+        name: "forms",
+        proves: "a query or a form reads as the URL standard's own reader reads it",
+        inputs: 10_000,
+        stage: || Box::new(forms::form),
     },
     Target {
         name: "amounts",

@@ -146,7 +146,7 @@ pub fn signature(input: &Input) -> bool {
 
 /// The number that a text is, if it is digits with at most one point between them, and the digits
 /// that count are no more than a `Decimal` holds.
-fn decimal(text: &str) -> Option<Decimal> {
+pub fn decimal(text: &str) -> Option<Decimal> {
     let (whole, fraction) = match text.split_once('.') {
         Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
         Some(_) => return None,
