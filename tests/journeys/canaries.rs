@@ -175,6 +175,101 @@ const TOLD: [&str; 3] = [
     "reason of an adjustment",
 ];
 
+/// What each role reads on purpose, of all that it may ask for: nobody what came with a visit or names
+/// a customer, nobody a secret, and nobody another affiliate's accounts or a rival at all.
+const READ_BY: [(&str, &[&str]); 5] = [
+    (
+        "admin",
+        &[
+            "affiliate's IBAN",
+            "affiliate's PayPal",
+            "affiliate's address",
+            "affiliate's holder",
+            "affiliate's name",
+            "campaign",
+            "merchant's name",
+            "meta1",
+            "meta2",
+            "meta3",
+            "meta4",
+            "meta5",
+            "name of a key",
+            "note of a claim",
+            "payer's name",
+            "payer's street",
+            "payer's tax number",
+            "payer's town",
+            "person",
+            "reason of a decline",
+            "reason of a return",
+            "reason of an adjustment",
+            "reference of a payout",
+            "sub id",
+        ],
+    ),
+    (
+        "finance",
+        &[
+            "affiliate's IBAN",
+            "affiliate's PayPal",
+            "affiliate's address",
+            "affiliate's holder",
+            "affiliate's name",
+            "campaign",
+            "merchant's name",
+            "meta1",
+            "meta2",
+            "meta3",
+            "meta4",
+            "meta5",
+            "note of a claim",
+            "payer's name",
+            "payer's street",
+            "payer's tax number",
+            "payer's town",
+            "person",
+            "reason of a decline",
+            "reason of a return",
+            "reason of an adjustment",
+            "reference of a payout",
+            "sub id",
+        ],
+    ),
+    (
+        "the merchant",
+        &[
+            "affiliate's name",
+            "campaign",
+            "merchant's name",
+            "meta1",
+            "meta2",
+            "meta3",
+            "meta4",
+            "meta5",
+            "note of a claim",
+            "reason of a decline",
+            "sub id",
+        ],
+    ),
+    (
+        "the affiliate",
+        &[
+            "affiliate's IBAN",
+            "affiliate's address",
+            "affiliate's holder",
+            "affiliate's name",
+            "campaign",
+            "note of a claim",
+            "reason of a decline",
+            "reason of a return",
+            "reason of an adjustment",
+            "reference of a payout",
+            "sub id",
+        ],
+    ),
+    ("another affiliate", &["affiliate's PayPal"]),
+];
+
 /// A writer that keeps all.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -456,6 +551,20 @@ async fn no_secret_and_nobodys_data_leave_their_place() {
         )
         .await;
     let of_anna = text(&of_anna["key"]);
+    let of_bob = probe
+        .make(
+            "keys",
+            json!({"role": "affiliate", "affiliate": "bob", "person": "Bob"}),
+        )
+        .await;
+    let of_bob = text(&of_bob["key"]);
+    let of_shop = probe
+        .make(
+            "keys",
+            json!({"role": "merchant", "merchant": "shop", "person": "Sam"}),
+        )
+        .await;
+    let of_shop = text(&of_shop["key"]);
 
     // ------------------------------------------------------------------------------- visits
     let query = "sub1=sub-canary-1&utm_campaign=utm-canary-1&gclid=gclid-canary-1\
@@ -719,6 +828,70 @@ async fn no_secret_and_nobodys_data_leave_their_place() {
         told.extend(seen.map(|canary| canary.name));
     }
 
+    // ------------------------------------------------------------------ whatever else is asked for
+    let sold = format!("conversions/{}", conversions[0]);
+    let whole = [
+        "payers",
+        "payers/agency",
+        "merchants",
+        "merchants/shop",
+        "merchants/shop/secrets",
+        "programs",
+        "programs/shoes",
+        "affiliates",
+        "affiliates/anna",
+        "affiliates/anna/balances",
+        "affiliates/anna/entries",
+        "enrolments",
+        "coupons",
+        "links",
+        "links/anna-shoes",
+        "claims",
+        "conversions",
+        &sold,
+        "refusals",
+        "reversals",
+        "keys",
+        "adjustments?payer=agency",
+        "payouts?payer=agency",
+        &payout,
+        "periods?payer=agency",
+        "periods/2026-07?payer=agency",
+        "reports/payouts/2026-07?payer=agency",
+        "reports/reconciliation?payer=agency",
+        "statements/anna/2026-07?payer=agency",
+    ];
+    let mut read = BTreeMap::new();
+    for (role, key) in READ_BY
+        .map(|(role, _)| role)
+        .into_iter()
+        .zip([&admin, &finance, &of_shop, &of_anna, &of_bob])
+    {
+        let bearer = format!("Bearer {key}");
+        let headers = [("authorization", bearer.as_str())];
+        let mut seen = BTreeSet::new();
+        let mut answered = 0;
+        for path in whole {
+            let path = format!("/api/v1/{path}");
+            let answer = probe
+                .world
+                .send(Method::GET, &path, &headers, Bytes::new())
+                .await;
+            let status = answer.status.as_u16();
+            assert!([200, 403, 404].contains(&status), "{path}: {status}");
+            answered += usize::from(status == 200);
+            let answer = format!(
+                "{:?} {}",
+                answer.headers,
+                String::from_utf8_lossy(&answer.body)
+            );
+            let brought = canaries.iter().filter(|canary| canary.is_in(&answer));
+            seen.extend(brought.map(|canary| canary.name));
+        }
+        assert!(answered >= 8, "{role} may read {answered} of all");
+        read.insert(role, seen);
+    }
+
     // -------------------------------------------------------------------------------- findings
     let names: BTreeSet<&str> = canaries.iter().map(|canary| canary.name).collect();
     assert_eq!(names.len(), canaries.len());
@@ -744,6 +917,8 @@ async fn no_secret_and_nobodys_data_leave_their_place() {
         assert_eq!(refusal, None, "a refusal holds the {}", canary.name);
     }
     assert_eq!(told, TOLD.into());
+    let on_purpose = READ_BY.map(|(role, names)| (role, names.iter().copied().collect()));
+    assert_eq!(read, on_purpose.into());
     let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for item in probe.world.items().await {
         for (attribute, value) in &item {
