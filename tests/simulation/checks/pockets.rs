@@ -254,7 +254,10 @@ fn misplaced_back(
     match line["kind"].as_str()? {
         "reversed" => {
             let own = earned_on.get(line["conversion"].as_str()?);
-            if !own.is_some_and(|own| own.contains(&payable_on)) {
+            // An order that was taken back before it was credited has no line of its own. Where it is
+            // worth more since, and earns nothing all the same, what is taken back of it is nothing.
+            let is_nothing = own.is_none() && minor(&line["amount"]) == 0;
+            if !is_nothing && !own.is_some_and(|own| own.contains(&payable_on)) {
                 return Some("taken back of a day on which it did not earn");
             }
             let is_open = booked_by(line) < runs_from(people, payable_on, last);
