@@ -37,6 +37,10 @@ struct Due {
     adjusted: BTreeMap<String, i64>,
     /// By pocket and month: what its lines of each kind come to.
     booked: BTreeMap<(Pocket, String), BTreeMap<String, i64>>,
+    /// By pocket: what waits for approval.
+    pending: BTreeMap<Pocket, i64>,
+    /// By pocket: what waits for approval, and what is on its way to a bank, by the balance.
+    outside: BTreeMap<Pocket, (i64, i64)>,
 }
 
 /// By order and part: what was to be taken back, all that is left if none, and what that was told at
@@ -51,6 +55,7 @@ pub async fn all(people: &People) {
     amendments(people).await;
     forgotten_for_good(people).await;
     bounds_hold(people);
+    links_are_known(people);
     let accepted = reversals(people).await;
     let last = world.millis() / DAY;
     for day in [last + 1, last + 1 + DAYS_AFTER] {
@@ -114,15 +119,50 @@ async fn get(people: &People, path: &str) -> Value {
     answer.body
 }
 
-/// Every amendment is sent once more, for those that came before anything could be amended.
+/// Each amendment that was answered with 200 is explained. Then every one is sent once more, for those
+/// that came before anything could be amended: what was done before changes nothing.
 async fn amendments(people: &People) {
-    for step in people.history.steps() {
-        if let Step::Amend {
-            order, id, amount, ..
-        } = step
-            && people.conversion(*order).is_some()
-        {
-            Box::pin(people.amend(*order, *id, *amount)).await;
+    for order in 0..people.history.orders.len() {
+        let steps = people.history.steps().filter_map(|step| match step {
+            Step::Amend {
+                order: of,
+                id,
+                amount,
+                ..
+            } => (*of == order).then_some((*id, *amount)),
+            _ => None,
+        });
+        let asked: BTreeSet<(usize, i64)> = steps.collect();
+        let Some(conversion) = people.conversion(order).filter(|_| !asked.is_empty()) else {
+            continue;
+        };
+        let path = format!("conversions/{conversion}");
+        let before = get(people, &path).await;
+        let explained: BTreeSet<&str> = before["explain"]["amendments"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|amendment| amendment["id"].as_str())
+            .collect();
+        let done = |id: usize| {
+            let seen = people.seen.borrow();
+            let statuses = seen.amendments.get(&(order, id));
+            statuses.is_some_and(|(_, statuses)| statuses.contains(&200))
+        };
+        let mut is_another = false;
+        for (id, amount) in asked {
+            let was_done = done(id);
+            if was_done && !explained.contains(format!("am{id}").as_str()) {
+                let what = format!("o{order}'s amendment am{id} was done, and is nowhere");
+                people.world.wrong("amendments", what);
+            }
+            Box::pin(people.amend(order, id, amount)).await;
+            is_another |= !was_done && done(id);
+        }
+        let after = get(people, &path).await;
+        if !is_another && before["amount"] != after["amount"] {
+            let what = format!("o{order} was worth {}: {after}", before["amount"]);
+            people.world.wrong("amendments", what);
         }
     }
 }
@@ -157,9 +197,9 @@ async fn reversals(people: &People) -> Accepted {
             let is_amended = !amended(people, *order).is_empty();
             let seen = people.seen.borrow();
             let said = seen.reversals.get(&key);
-            let is_known = said.is_some_and(|said| said.contains(&200) || said.contains(&404));
-            if is_known && !is_amended && answer.status == 200 && answer.body["result"] == "created"
-            {
+            let is_known =
+                said.is_some_and(|said| said.contains(&200) || said.contains(&404) && !is_amended);
+            if is_known && answer.status == 200 && answer.body["result"] == "created" {
                 people.world.wrong(
                     "one reversal",
                     format!("a reversal of o{order} was not kept: {part:?}"),
@@ -254,19 +294,40 @@ fn bounds_hold(people: &People) {
             })
             .count();
         // Nobody comes by a link of somebody who is suspended.
-        let changes = people.history.steps().filter_map(|step| match step {
-            Step::Terms {
-                affiliate: of,
-                terms,
-            } => (*of == affiliate).then_some(*terms),
-            _ => None,
-        });
-        let is_active = changes
-            .chain([people.history.terms[affiliate]])
-            .all(|terms| TERMS[terms].is_active);
+        let is_active = is_always_active(people, affiliate);
         if taken > most || is_active && taken < came.min(most) {
             let what = format!("{taken} of {came} clicks of a link that takes {most}");
             people.world.wrong("bounds", what);
+        }
+    }
+}
+
+/// Whether the affiliate is active by each of its terms.
+fn is_always_active(people: &People, affiliate: usize) -> bool {
+    let changes = people.history.steps().filter_map(|step| match step {
+        Step::Terms {
+            affiliate: of,
+            terms,
+        } => (*of == affiliate).then_some(*terms),
+        _ => None,
+    });
+    changes
+        .chain([people.history.terms[affiliate]])
+        .all(|terms| TERMS[terms].is_active)
+}
+
+/// Whatever fails, nobody is told that a link does not exist which leads to an active affiliate, and may
+/// take another click.
+fn links_are_known(people: &People) {
+    let is_bounded = |affiliate, program| {
+        BOUNDED
+            .iter()
+            .any(|(by, of, _)| (*by, *of) == (affiliate, program))
+    };
+    for (affiliate, program) in &people.seen.borrow().unknown_links {
+        if is_always_active(people, *affiliate) && !is_bounded(*affiliate, *program) {
+            let what = format!("a{affiliate}'s link to p{program} is not known");
+            people.world.wrong("links", what);
         }
     }
 }
@@ -485,6 +546,7 @@ async fn month_holds(people: &People, payer: &'static str, due: &Due) {
     for (month, report) in [("2026-05", &may), ("2026-06", &june)] {
         is_recounted(people, payer, month, &rows(report), due);
     }
+    stands_outside(people, payer, &rows(&june), due);
     let may = rows(&may);
     for row in rows(&june) {
         let before = may.iter().find(|other| {
@@ -534,6 +596,23 @@ fn is_recounted(people: &People, payer: &str, month: &str, rows: &[Value], due: 
     if !missing.is_empty() {
         let what = format!("{payer}'s report of {month} lacks {missing:?}");
         people.world.wrong("report", what);
+    }
+}
+
+/// What the month that goes on shows beside its formula is what the balances show.
+fn stands_outside(people: &People, payer: &str, rows: &[Value], due: &Due) {
+    for ((payer_of, affiliate, currency), shown) in &due.outside {
+        if payer_of != payer {
+            continue;
+        }
+        let row = rows.iter().find(|row| {
+            row["affiliate"] == affiliate.as_str() && row["currency"] == currency.as_str()
+        });
+        let of = |name: &str| row.map_or(0, |row| minor(&row[name]));
+        if (of("unapproved"), of("in_payout")) != *shown {
+            let what = format!("{affiliate} has {shown:?} waiting and on its way, {payer} {row:?}");
+            people.world.wrong("report", what);
+        }
     }
 }
 

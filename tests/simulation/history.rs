@@ -254,7 +254,14 @@ impl History {
                     },
                     is_human: rng.u8(0..8) != 0,
                 };
-                self.push(from, step);
+                // Some came before, at any time.
+                let came_before = !known.is_empty() && rng.bool();
+                let moment = if came_before {
+                    rng.usize(0..=from)
+                } else {
+                    from
+                };
+                self.push(moment, step);
                 known.push(clicks);
                 clicks += 1;
             }

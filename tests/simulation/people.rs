@@ -68,6 +68,8 @@ pub struct Seen {
     /// Visits whose answer nobody heard, without an id: they may be recorded, and a link that takes so
     /// many clicks may take no other one then.
     pub unheard: Vec<Click>,
+    /// Links that somebody was told do not exist, by affiliate and program.
+    pub unknown_links: BTreeSet<(usize, usize)>,
     pub posts: BTreeMap<usize, Vec<Posted>>,
     /// By order and decision: the answers' statuses.
     pub decisions: BTreeMap<(usize, &'static str), Vec<u16>>,
@@ -227,7 +229,11 @@ impl People {
                         at,
                     })
                 }
-                404 => None,
+                404 => {
+                    let mut seen = self.seen.borrow_mut();
+                    seen.unknown_links.insert((affiliate, program));
+                    None
+                }
                 503 => {
                     self.world.pause(Duration::from_secs(1)).await;
                     continue;
@@ -802,8 +808,14 @@ fn lines(program: &Program, amount: i64) -> Value {
 /// The cookie that a visitor has had from the beginning.
 fn cookie(visitor: usize) -> String {
     use base64::Engine as _;
-    let value = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{visitor:016}"));
+    let value = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(cookie_bytes(visitor));
     format!("__Host-clv={value}")
+}
+
+/// What a visitor's cookie spells.
+pub fn cookie_bytes(visitor: usize) -> [u8; 16] {
+    let digits = format!("{visitor:016}").into_bytes();
+    digits.try_into().expect("sixteen digits")
 }
 
 /// The instant in a click id, as the design lays it out: 6 bytes after the first two.

@@ -59,10 +59,14 @@ pub enum Plant {
     CustomerNotKept,
     ReversalToday,
     EarnedNetted,
+    JourneyMayLag,
+    AmendmentUnguarded,
+    LinkUnknown,
+    WaitingMiscounted,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 42] = [
+    pub const ALL: [(Self, &'static str); 46] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -219,6 +223,22 @@ impl Plant {
             Self::EarnedNetted,
             "a month shows what was earned less what was taken back",
         ),
+        (
+            Self::JourneyMayLag,
+            "a journey is taken from a read that may lag",
+        ),
+        (
+            Self::AmendmentUnguarded,
+            "an amendment is made as often as it arrives",
+        ),
+        (
+            Self::LinkUnknown,
+            "a link whose affiliate cannot be read is one that does not exist",
+        ),
+        (
+            Self::WaitingMiscounted,
+            "a month goes on to show what waited and waits no more",
+        ),
     ];
 
     /// Stands between functions and table from here on.
@@ -350,6 +370,13 @@ impl Between {
                 take_back_on(list, &today);
                 return None;
             }
+            Plant::WaitingMiscounted => {
+                list.retain(|member| {
+                    let waits = &inner(member)["Item"]["unapproved"]["N"];
+                    !waits.as_str().is_some_and(|change| change.starts_with('-'))
+                });
+                return None;
+            }
             Plant::DueNotNoted => {
                 list.retain(|member| !pk(inner(member)).starts_with("DUE#"));
                 return None;
@@ -447,6 +474,7 @@ impl Between {
                 {
                     always(to);
                 }
+                Plant::AmendmentUnguarded if sk.contains("#M#") => always(to),
                 Plant::StepUncounted if pk.starts_with("T#") => always(to),
                 Plant::BudgetUnguarded if pk.starts_with("Q#") => always(to),
                 Plant::CreditWithoutVersion
@@ -580,6 +608,19 @@ impl Between {
             Plant::LanesAsListed if function == "payout" && self.is_unlisted_lane(request) => {
                 Some(json!({}))
             }
+            Plant::AmendmentUnguarded if operation == "GetItem" && sk(request).contains("#M#") => {
+                Some(json!({}))
+            }
+            Plant::LinkUnknown
+                if function == "redirect" && pk(request).starts_with("affiliate#") =>
+            {
+                self.numbers = next(self.numbers);
+                (self.numbers >> 33).is_multiple_of(8).then(|| json!({}))
+            }
+            Plant::JourneyMayLag if operation == "Query" && queried(request).starts_with("J#") => {
+                request["ConsistentRead"] = json!(false);
+                None
+            }
             Plant::StaleReadsForMoney if matches!(function, "payout" | "postback") => {
                 request["ConsistentRead"] = json!(false);
                 None
@@ -632,9 +673,7 @@ impl Between {
                 }
             }
         }
-        let queried = request["ExpressionAttributeValues"][":pk"]["S"]
-            .as_str()
-            .unwrap_or_default();
+        let queried = queried(request);
         if operation == "Query" && is_listed_late(queried) {
             self.hide_fresh(answer);
         }
@@ -787,6 +826,12 @@ fn pk(at: &Value) -> &str {
 
 fn sk(at: &Value) -> &str {
     part(at, "sk")
+}
+
+/// The partition that a query lists.
+fn queried(request: &Value) -> &str {
+    let pk = request["ExpressionAttributeValues"][":pk"]["S"].as_str();
+    pk.unwrap_or_default()
 }
 
 fn expression(at: &Value) -> &str {

@@ -458,6 +458,11 @@ impl World {
     }
 
     /// The store, as nobody's instance has it.
+    /// The keys as they are now.
+    pub fn keys(&self) -> KeyRing {
+        self.ring.borrow().1.clone()
+    }
+
     pub fn store(&self) -> Store {
         Store::new(self.table.client("check"), tables::names())
     }

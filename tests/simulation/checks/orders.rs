@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use shared::click::Visitor;
+use shared::ids::ProgramId;
 
 use super::{Accepted, Due, Payable, amended, day_number, get, told_of_amendments};
 use crate::cast::{Model, PROGRAMS, Program, basket};
 use crate::history::{DAY, Part, SECOND};
 use crate::model;
-use crate::people::{Click, People, Posted};
-use crate::world::{SKEW, affiliate_id, instant, minor};
+use crate::people::{Click, People, Posted, click_name, cookie_bytes};
+use crate::world::{SKEW, TIMEOUT, affiliate_id, instant, minor};
 
 /// How long before a click that was heard of the same visit may have been recorded unheard.
 const UNHEARD: i64 = 60_000;
@@ -30,6 +33,8 @@ struct Order<'a> {
     amount: i64,
     /// Of that, not taken back.
     remaining: i64,
+    /// The names of its visitor's clicks that are recorded; none where that is not asked.
+    recorded: BTreeSet<String>,
 }
 
 /// The order as it stands there, if anybody was told that it does.
@@ -52,6 +57,7 @@ pub(super) async fn is_credited_once(
         return None;
     };
     let found = get(people, &format!("conversions/{id}")).await;
+    let recorded = recorded(people, number).await;
     let of_order = accepted.iter().filter(|((of, _), _)| *of == number);
     let order = Order {
         people,
@@ -63,6 +69,7 @@ pub(super) async fn is_credited_once(
         amount: minor(&found["amount"]),
         remaining: minor(&found["remaining"]),
         found,
+        recorded,
     };
     if order.has_its_value() {
         order.told_the_same();
@@ -75,6 +82,20 @@ pub(super) async fn is_credited_once(
         }
     }
     Some(order.found)
+}
+
+/// The names of the clicks of an order's visitor that the table holds at the end, where a journey's
+/// clicks share an order.
+async fn recorded(people: &People, number: usize) -> BTreeSet<String> {
+    let program = PROGRAMS[people.history.orders[number].program];
+    if program.model != Model::Linear {
+        return BTreeSet::new();
+    }
+    let id = ProgramId::parse(program.id).expect("a program's id");
+    let visitor = Visitor::of(&cookie_bytes(number), &id, &people.world.keys());
+    let visits = people.world.store().visits_of(&id, visitor).await;
+    let visits = visits.expect("the network is calm").into_iter();
+    visits.map(|(_, name)| name).collect()
 }
 
 /// What was said of an order when it was taken: one of two.
@@ -167,12 +188,28 @@ impl Order<'_> {
         let amounts = self.people.history.orders[self.number].amounts;
         let is_right = match self.amended.as_slice() {
             [] => self.amount == amounts[taken_content(self.people, self.number)],
-            values => values.contains(&self.amount),
+            _ => self.newest_amendments().contains(&self.amount),
         };
         if !is_right {
             self.wrong(format!("{} amended to {:?}", self.amount, self.amended));
         }
         is_right
+    }
+
+    /// The values of the newest amendment, and of those that clocks which are off may have put before it.
+    fn newest_amendments(&self) -> Vec<i64> {
+        let amendments = self.found["explain"]["amendments"].as_array();
+        let amendments: Vec<(i64, i64)> = amendments
+            .into_iter()
+            .flatten()
+            .filter_map(|amendment| {
+                let at: Timestamp = amendment["at"].as_str()?.parse().ok()?;
+                Some((at.as_millisecond(), minor(&amendment["amount"])))
+            })
+            .collect();
+        let newest = amendments.iter().map(|(at, _)| *at).max().unwrap_or(0);
+        let newest = amendments.iter().filter(|(at, _)| *at >= newest - 2 * SKEW);
+        newest.map(|(_, amount)| *amount).collect()
     }
 
     /// Whoever posts an order again is told what was said first, once when nobody was credited and
@@ -308,6 +345,9 @@ impl Order<'_> {
         let (Some(named), objection) = named(self.people, &self.program, won) else {
             return false;
         };
+        if objection.is_none() && !self.has_all_that_must_share(won.at) {
+            return false;
+        }
         let own = objection.is_none().then(|| named.clone());
         let others = || self.others_of_journey(&named, won.at);
         let expected: Option<Vec<Click>> = match (self.program.model, own) {
@@ -332,6 +372,35 @@ impl Order<'_> {
         expected.sort_unstable();
         found.sort_unstable();
         found == expected
+    }
+
+    /// Whether all clicks share an order of this instant that its journey had for certain: whoever recorded
+    /// them was done before anything was under way that may have credited it.
+    fn has_all_that_must_share(&self, at: i64) -> bool {
+        let seen = self.people.seen.borrow();
+        let visitor = (self.number, self.people.history.orders[self.number].program);
+        let dealings = seen.dealings.get(&self.number).into_iter().flatten();
+        let Some(begun) = dealings.map(|(from, _)| *from).min() else {
+            return true;
+        };
+        let is_linear = self.program.model == Model::Linear;
+        if !is_linear || seen.forgotten_visitors.contains(&visitor) {
+            return true;
+        }
+        let settled = begun - i64::try_from(TIMEOUT.as_millis()).unwrap_or(0) - 2 * SKEW;
+        let shares: BTreeSet<&str> = self
+            .touches()
+            .into_iter()
+            .filter_map(|candidate| candidate["click"].as_str())
+            .collect();
+        let clicks = seen.clicks.values().flatten();
+        clicks
+            .filter(|click| (click.visitor, click.program) == visitor && click.is_human)
+            .filter(|click| click.at < settled)
+            .filter(|click| (0..=self.program.window_ms).contains(&(at - click.at)))
+            .map(|click| click_name(&click.id))
+            .filter(|name| self.recorded.contains(name))
+            .all(|name| shares.contains(name.as_str()))
     }
 
     /// The other clicks of its visitor that may earn an order of this instant, where all of them are
@@ -487,6 +556,7 @@ impl Order<'_> {
         let commission = if may_earn.contains(&total) {
             total
         } else {
+            self.wrong(format!("earns {total}, and not one of {may_earn:?}"));
             may_earn[0]
         };
         let shares = self.shares(commission);
@@ -498,7 +568,8 @@ impl Order<'_> {
                     "earns {commission}, {affiliate} {share} of it, not {credit}"
                 ));
             }
-            if self.found["status"] == "approved" || self.found["status"] == "reversed" {
+            let status = self.found["status"].as_str().unwrap_or_default();
+            if matches!(status, "approved" | "reversed" | "pending") {
                 let back = if program.has_basket() && remaining > 0 {
                     let by_name = model::given_back_of_lines(program, amount, by_sku);
                     let named: i64 = by_sku.values().sum();
@@ -512,7 +583,11 @@ impl Order<'_> {
                     affiliate,
                     program.currency.to_owned(),
                 );
-                due.sums.entry(pocket).or_default().0 += share - back;
+                let left = share - back;
+                match status {
+                    "pending" => *due.pending.entry(pocket).or_default() += left,
+                    _ => due.sums.entry(pocket).or_default().0 += left,
+                }
             }
             self.is_held(credit, due);
         }

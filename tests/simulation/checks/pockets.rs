@@ -196,6 +196,18 @@ pub(super) async fn affiliate_is_paid(
             );
         }
         let balance = of(&balances);
+        let pending = balance
+            .first()
+            .map_or(0, |balance| minor(&balance["pending"]));
+        let waits = due.pending.get(&key).copied().unwrap_or(0);
+        if pending != waits {
+            let what = format!("{key:?}: {pending} are pending, {waits} wait for approval");
+            world.wrong("balance", what);
+        }
+        let in_payout = balance
+            .first()
+            .map_or(0, |balance| minor(&balance["in_payout"]));
+        due.outside.insert(key.clone(), (pending, in_payout));
         balance_holds(people, &key, balance.first(), carry, &paid, &kinds);
     }
 }
