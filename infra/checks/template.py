@@ -15,8 +15,25 @@ from samtranslator.yaml_helper import yaml_parse
 
 TOP = Path(__file__).parents[2]
 SCHEMA = TOP / "shared/src/store/schema.rs"
+STACK = TOP / "infra/local/src/stack.rs"
 # Every status that CloudFront keeps and lets a template say how long.
 ERRORS = [400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504]
+# Whom CloudFront asks for what: the first that fits. Nothing answers payment files yet.
+ROUTES = [
+    ("/r/*", "redirect"),
+    ("/i/*", "redirect"),
+    ("/postback*", "postback"),
+    ("/api/v1/payout-runs*", "payout"),
+    ("/api/v1/payouts*", "payout"),
+    ("/api/v1/payment-files*", "payout"),
+    ("/api/v1/adjustments*", "payout"),
+    ("/api/v1/reports*", "report"),
+    ("/api/v1/periods*", "report"),
+    ("/api/v1/statements*", "report"),
+    ("/api/*", "console"),
+]
+# What a schedule's event says, as the functions read it.
+EVENT = '{"scheduled_time": "<aws.scheduler.scheduled-time>"}'
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 
 
@@ -76,6 +93,46 @@ def key_schema(pk, sk):
     return [{"AttributeName": pk, "KeyType": "HASH"}, {"AttributeName": sk, "KeyType": "RANGE"}]
 
 
+def check_protection(template):
+    """No table goes with its stack, by a slip of the hand, or past the last weeks' backups."""
+    for name in ["CoreTable", "LedgerTable"]:
+        of_table, policies = table(template, name), template["Resources"][name]
+        for policy in ["DeletionPolicy", "UpdateReplacePolicy"]:
+            if policies.get(policy) != "Retain":
+                raise Wrong(f"{name}: its {policy} must be Retain")
+        if of_table.get("DeletionProtectionEnabled") is not True:
+            raise Wrong(f"{name}: its DeletionProtectionEnabled must be true")
+        if of_table.get("PointInTimeRecoverySpecification") != {"PointInTimeRecoveryEnabled": True}:
+            raise Wrong(f"{name}: its PointInTimeRecoverySpecification must be enabled")
+
+
+def check_routes(template):
+    """Each path leads to the function that answers it, as on one machine."""
+    of_distribution = distribution(template)
+    behaviors = [(it["PathPattern"], it["TargetOriginId"]) for it in of_distribution["CacheBehaviors"]]
+    if behaviors != ROUTES or of_distribution["DefaultCacheBehavior"]["TargetOriginId"] != "console":
+        raise Wrong(f"Distribution: its CacheBehaviors must be {ROUTES}, in this order, and console answers the rest")
+    origins = {it["Id"]: it["DomainName"] for it in of_distribution["Origins"]}
+    for function in ["redirect", "postback", "payout", "report", "console"]:
+        address = {"Fn::GetAtt": [f"{function.capitalize()}Url", "FunctionUrl"]}
+        if origins.get(function) != {"Fn::Select": [2, {"Fn::Split": ["/", address]}]}:
+            raise Wrong(f"Distribution: its origin {function} must be {function.capitalize()}Url's host")
+    source = STACK.read_text()
+    for function in ["payout", "report"]:
+        listed = re.search(rf"const {function.upper()}: [^=]*= \[(.*?)\];", source, re.DOTALL)
+        paths = re.findall(r'"([^"]+)"', listed[1]) if listed else []
+        if not paths or any((f"{path}*", function) not in ROUTES for path in paths):
+            raise Wrong(f"{STACK.relative_to(TOP)}: what {function} answers there, {paths}, is not what CloudFront asks it")
+
+
+def check_schedules(template):
+    """A schedule's event says which day it is for."""
+    for name in ["Payout", "Report"]:
+        given = function(template, name)["Events"]["Daily"]["Properties"].get("Input")
+        if given != EVENT:
+            raise Wrong(f"{name}: the Input of its schedule must be {EVENT}")
+
+
 def check_public_url(template):
     """The output that PublicUrl is to be may be given as it is, and nothing that a link cannot go on from."""
     pattern = template["Parameters"]["PublicUrl"]["AllowedPattern"]
@@ -110,7 +167,15 @@ def check_floods(template):
             raise Wrong(f"{condition} must hold unless {parameter} is {nothing!r}, its default")
 
 
-CHECKS = [check_caching, check_tables, check_public_url, check_floods]
+CHECKS = [
+    check_caching,
+    check_tables,
+    check_protection,
+    check_routes,
+    check_schedules,
+    check_public_url,
+    check_floods,
+]
 
 
 def check(template):
@@ -166,6 +231,21 @@ SPOILT = {
     ),
     "a PublicUrl without its slash only": lambda it: public_url(it).update(AllowedPattern="^(https://[^/?#]+)?$"),
     "a PublicUrl with a path": lambda it: public_url(it).update(AllowedPattern="^(https://.+)?$"),
+    "a ledger that goes with its stack": lambda it: it["Resources"]["LedgerTable"].update(DeletionPolicy="Delete"),
+    "a core table that goes when it is replaced": lambda it: it["Resources"]["CoreTable"].pop("UpdateReplacePolicy"),
+    "a ledger that anybody may delete": lambda it: table(it, "LedgerTable").pop("DeletionProtectionEnabled"),
+    "a ledger without backups": lambda it: table(it, "LedgerTable")["PointInTimeRecoverySpecification"].update(
+        PointInTimeRecoveryEnabled=False
+    ),
+    "adjustments that console is asked for": lambda it: distribution(it)["CacheBehaviors"].pop(6),
+    "a path for everything first": lambda it: distribution(it)["CacheBehaviors"].reverse(),
+    "payouts that report is asked for": lambda it: distribution(it)["CacheBehaviors"][4].update(TargetOriginId="report"),
+    "two functions under one name": lambda it: distribution(it)["Origins"][0].update(
+        DomainName=distribution(it)["Origins"][1]["DomainName"]
+    ),
+    "a schedule that does not say its day": lambda it: function(it, "Payout")["Events"]["Daily"]["Properties"].update(
+        Input='{"scheduled_time": "<aws.scheduler.scheduled>"}'
+    ),
     "a web ACL that nothing has": lambda it: distribution(it).pop("WebACLId"),
     "a web ACL that is always asked for": lambda it: distribution(it).update(WebACLId={"Ref": "WebAclArn"}),
     "redirect without its instances": lambda it: function(it, "Redirect").pop("ReservedConcurrentExecutions"),
