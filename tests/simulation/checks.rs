@@ -453,8 +453,9 @@ fn customers_are_credited_once(people: &People, orders: &BTreeMap<usize, Value>)
     }
 }
 
-/// Orders of a customer that nobody is credited with, though an earlier one stood when they came, of
-/// an affiliate who was active all the time. Where any may have come to nothing for a while nobody can tell.
+/// Orders of a customer that nobody is credited with, though an earlier one stood when they came. Where any
+/// may have come to nothing for a while nobody can tell, nor where whoever brought the customer may have
+/// been suspended.
 fn unknown_all_the_same(
     people: &People,
     orders: &BTreeMap<usize, Value>,
@@ -484,14 +485,18 @@ fn unknown_all_the_same(
         .filter(|(_, terms)| !TERMS[*terms].is_active)
         .map(|(affiliate, _)| affiliate_id(affiliate))
         .collect();
-    let known_since = theirs.iter().filter_map(|(order, found)| {
-        let affiliate = found["commissions"][0]["affiliate"].as_str()?;
+    let mut credited_to = theirs
+        .iter()
+        .filter_map(|(_, found)| found["commissions"][0]["affiliate"].as_str());
+    if credited_to.any(|affiliate| suspended.contains(affiliate)) {
+        return Vec::new();
+    }
+    let known_since = theirs.iter().filter_map(|(order, _)| {
         let posts = seen.posts.get(order)?.iter();
         let credited = posts.filter(|posted| {
             posted.answer.status == 200 && posted.answer.body["status"] != "unattributed"
         });
-        let since = credited.map(|posted| posted.answered).min()?;
-        (!suspended.contains(affiliate)).then_some(since)
+        credited.map(|posted| posted.answered).min()
     });
     let Some(known_since) = known_since.min() else {
         return Vec::new();

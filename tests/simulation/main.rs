@@ -359,7 +359,10 @@ fn plants(options: &Options) -> bool {
     let mut all_noticed = true;
     for (plant, what) in Plant::ALL {
         let name = format!("{plant:?}");
-        if options.plant.is_some_and(|only| only != plant) {
+        let is_wanted = options
+            .plant
+            .map_or(!plant.is_backed(), |only| only == plant);
+        if !is_wanted {
             continue;
         }
         let (mut lived, mut noticed) = (0, None);

@@ -63,10 +63,11 @@ pub enum Plant {
     AmendmentUnguarded,
     LinkUnknown,
     WaitingMiscounted,
+    StaleEpoch,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 46] = [
+    pub const ALL: [(Self, &'static str); 47] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -239,7 +240,17 @@ impl Plant {
             Self::WaitingMiscounted,
             "a month goes on to show what waited and waits no more",
         ),
+        (
+            Self::StaleEpoch,
+            "a run settles what a later one has closed",
+        ),
     ];
+
+    /// Whether something else stands behind what it takes away, so that nobody need notice: it is planted
+    /// where it is asked for.
+    pub fn is_backed(self) -> bool {
+        self == Self::StaleEpoch
+    }
 
     /// Stands between functions and table from here on.
     pub fn put_into(plant: Option<Self>, table: &Embedded, told: &Told, seed: u64) {
@@ -474,6 +485,7 @@ impl Between {
                 {
                     always(to);
                 }
+                Plant::StaleEpoch if is_close || is_drain => or(to, "#state = :closed"),
                 Plant::AmendmentUnguarded if sk.contains("#M#") => always(to),
                 Plant::StepUncounted if pk.starts_with("T#") => always(to),
                 Plant::BudgetUnguarded if pk.starts_with("Q#") => always(to),

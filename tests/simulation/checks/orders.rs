@@ -196,7 +196,8 @@ impl Order<'_> {
         is_right
     }
 
-    /// The values of the newest amendment, and of those that clocks which are off may have put before it.
+    /// The values of the newest amendment, and of those that may have been at work just as long: each bears
+    /// the time at which its function began.
     fn newest_amendments(&self) -> Vec<i64> {
         let amendments = self.found["explain"]["amendments"].as_array();
         let amendments: Vec<(i64, i64)> = amendments
@@ -208,7 +209,8 @@ impl Order<'_> {
             })
             .collect();
         let newest = amendments.iter().map(|(at, _)| *at).max().unwrap_or(0);
-        let newest = amendments.iter().filter(|(at, _)| *at >= newest - 2 * SKEW);
+        let last = newest - i64::try_from(TIMEOUT.as_millis()).unwrap_or(0) - 2 * SKEW;
+        let newest = amendments.iter().filter(|(at, _)| *at >= last);
         newest.map(|(_, amount)| *amount).collect()
     }
 
