@@ -8,6 +8,10 @@ use http::Method;
 use serde_json::json;
 use tests::World;
 
+fn text(value: &serde_json::Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
 /// One history that goes wherever a function reads or writes.
 #[tokio::test]
 async fn every_call_of_every_function_is_written_down() {
@@ -58,6 +62,51 @@ async fn every_call_of_every_function_is_written_down() {
         .await;
     assert_eq!(refused.status, 401);
 
+    // A reversal that waits for its sale, lists, a coupon's order of a customer, amended, and a claim.
+    let early = json!({"order_id": "A-5", "program": "shoes", "reversal_id": "r-1", "amount": "1"});
+    assert_eq!(world.reversal(early).await.status, 404);
+    let coupon = json!({"program": "shoes", "affiliate": "anna", "code": "SAVE10"});
+    world.made("coupons", coupon).await;
+    let by_coupon = json!({
+        "order_id": "A-5", "program": "shoes", "coupon": "SAVE10", "customer_id": "c-2", "amount": "30",
+        "items": [{"sku": "a", "amount": "30"}],
+    });
+    let sold = world.postback(by_coupon).await.body;
+    assert_eq!(sold["status"], "approved", "{sold}");
+    let amend = format!("conversions/{}/amend", text(&sold["conversion"]));
+    let more = json!({
+        "id": "am-1", "amount": "40", "items": [{"sku": "a", "amount": "40"}], "reason": "a test",
+    });
+    assert_eq!(world.post(&amend, more).await.status, 200);
+    let batch = format!("/postback/batch?token={}", world.token);
+    let line =
+        json!({"type": "conversion", "click_id": click_id, "order_id": "A-6", "amount": "30"});
+    let told = world
+        .send(Method::POST, &batch, &[], Bytes::from(line.to_string()))
+        .await;
+    assert_eq!(told.status, 200);
+    let claim = json!({
+        "program": "shoes", "affiliate": "anna", "order_id": "A-7", "amount": "30", "note": "a test",
+        "occurred_at": "2026-07-01T10:00:00Z",
+    });
+    let claim = world.made("claims", claim).await;
+    let accept = format!("claims/{}/accept", text(&claim["id"]));
+    assert_eq!(world.post(&accept, json!({})).await.status, 200);
+    for list in ["conversions", "refusals", "reversals", "claims", "keys"] {
+        assert_eq!(world.get(list).await.status, 200, "{list}");
+    }
+    let decisions = json!({"order_id": "A-6", "action": "approve"}).to_string();
+    let admin = format!("Bearer {}", world.admin);
+    let decided = world
+        .send(
+            Method::POST,
+            "/api/v1/conversions/decisions?merchant=shop",
+            &[("authorization", &admin)],
+            Bytes::from(decisions),
+        )
+        .await;
+    assert!(decided.status.is_success(), "{decided:?}");
+
     // Carry with a pay day ahead makes a wake-up, and a change of the affiliate another.
     let monthly = json!({"payout": {"schedule": "monthly"}});
     assert_eq!(world.patch("affiliates/anna", 1, monthly).await.status, 200);
@@ -71,7 +120,7 @@ async fn every_call_of_every_function_is_written_down() {
     );
     world.turn_to("2026-08-01T01:00:00Z").await;
     let balance = world.balance("anna").await;
-    assert_eq!(balance["in_payout"], "12.00");
+    assert_eq!(balance["in_payout"], "21.90");
     for list in [
         "merchants",
         "merchants/shop/secrets",
