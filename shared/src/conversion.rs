@@ -474,6 +474,199 @@ mod tests {
         }
     }
 
+    fn euro(minor: i64) -> Money {
+        Money::new(minor, Currency::parse("EUR").unwrap())
+    }
+
+    /// An approved order of this value, and who earns how much of it.
+    fn order(amount: Option<i64>, credits: &[(&str, i64)]) -> Conversion {
+        let credit = |(affiliate, commission): &(&str, i64)| Credit {
+            affiliate: AffiliateId::parse(affiliate).unwrap(),
+            affiliate_version: 1,
+            group: None,
+            country: None,
+            standings: Standings::default(),
+            commission: euro(*commission),
+            given_back: euro(0),
+            lane: 0,
+            payable_on: jiff::civil::date(2026, 7, 1),
+            booked_on: None,
+        };
+        Conversion {
+            key: OrderKey {
+                merchant: MerchantId::parse("shop").unwrap(),
+                program: None,
+                order_id: "A-1".to_owned(),
+                goal: "sale".to_owned(),
+            },
+            payer: PayerId::parse("house").unwrap(),
+            program: ProgramId::parse("shoes").unwrap(),
+            program_version: 1,
+            currency: Currency::parse("EUR").unwrap(),
+            amount: amount.map(euro),
+            fingerprint: String::new(),
+            rounding: Rounding::HalfEven,
+            status: Status::Approved,
+            occurred_at: Timestamp::UNIX_EPOCH,
+            recorded_at: Timestamp::UNIX_EPOCH,
+            credits: credits.iter().map(credit).collect(),
+            split: Vec::new(),
+            basket: Vec::new(),
+            approves_on: None,
+            refunded: 0,
+            ver: 1,
+            facts: json!({}),
+            why: json!({}),
+            said: None,
+        }
+    }
+
+    fn minors(amounts: &[Money]) -> Vec<i64> {
+        amounts.iter().map(|amount| amount.minor()).collect()
+    }
+
+    #[test]
+    fn what_is_taken_back_of_an_order_is_given_back_of_each_credit() {
+        let mut order = order(Some(10_000), &[("anna", 700), ("bert", 301)]);
+        for (refunded, due, left) in [
+            (0, [0, 0], [700, 301]),
+            (3_000, [210, 90], [490, 211]),
+            (5_000, [350, 150], [350, 151]),
+            (10_000, [700, 301], [0, 0]),
+        ] {
+            order.refunded = refunded;
+            assert_eq!(minors(&order.due_back()), due);
+            order.give_back();
+            assert_eq!(minors(&order.left()), left);
+            assert_eq!(order.remaining(), Some(euro(10_000 - refunded)));
+            assert_eq!(order.reversed(), Some(euro(refunded)));
+            assert_eq!(order.is_taken_back(), refunded == 10_000);
+        }
+        // Worth more since, it owes less than it gave back, and nobody is paid that twice.
+        order.amount = Some(euro(20_000));
+        assert_eq!(minors(&order.due_back()), [350, 150]);
+        order.give_back();
+        assert_eq!(minors(&order.left()), [0, 0]);
+    }
+
+    #[test]
+    fn an_order_without_a_value_is_taken_back_whole_or_not_at_all() {
+        for (amount, remaining) in [(None, None), (Some(0), Some(euro(0)))] {
+            let mut order = order(amount, &[("anna", 500)]);
+            assert_eq!((order.whole(), order.is_taken_back()), (1, false));
+            assert_eq!(order.remaining(), remaining);
+            assert_eq!(order.reversed(), remaining);
+            order.refunded = 1;
+            order.give_back();
+            assert!(order.is_taken_back());
+            assert_eq!(minors(&order.left()), [0]);
+            assert_eq!(order.remaining(), remaining);
+        }
+    }
+
+    #[test]
+    fn what_waits_and_was_taken_back_whole_is_reversed() {
+        let mut order = order(Some(100), &[("anna", 10)]);
+        for (status, refunded, stands) in [
+            (Status::Pending, 99, Status::Pending),
+            (Status::Pending, 100, Status::Reversed),
+            (Status::Approved, 100, Status::Approved),
+            (Status::Rejected, 100, Status::Rejected),
+        ] {
+            (order.status, order.refunded) = (status, refunded);
+            assert_eq!(order.stands(), stands);
+            assert_eq!(order.answer()["status"], stands.as_str());
+        }
+    }
+
+    #[test]
+    fn each_touch_has_its_part_of_the_whole_that_its_affiliate_would_earn() {
+        let mut order = order(Some(100), &[("anna", 7), ("bert", 3)]);
+        order.split = vec![(0, 1), (1, 1), (0, 1)];
+        // 10 in three: the odd one is the first touch's.
+        assert_eq!(order.part(0, euro(10)), euro(7));
+        assert_eq!(order.part(1, euro(10)), euro(3));
+        assert_eq!(order.part(1, euro(9)), euro(3));
+    }
+
+    #[test]
+    fn a_sender_is_told_the_same_for_ever() {
+        let mut order = order(Some(100), &[("anna", 7), ("bert", 3)]);
+        let first = json!({
+            "conversion": order.key.conversion_id(),
+            "status": "approved",
+            "commissions": [
+                {"affiliate": "anna", "amount": "0.07", "currency": "EUR"},
+                {"affiliate": "bert", "amount": "0.03", "currency": "EUR"},
+            ],
+        });
+        assert_eq!(order.answer(), first);
+        order.facts = json!({"ignored": []});
+        assert_eq!(order.answer(), first);
+        order.said = Some(first.clone());
+        order.credits[0].commission = euro(1);
+        assert_eq!(order.answer(), first);
+
+        order.said = None;
+        order.status = Status::Test;
+        order.facts = json!({"ignored": ["meta9"]});
+        let told = order.answer();
+        assert_eq!(
+            (&told["test"], &told["status"]),
+            (&json!(true), &json!("test"))
+        );
+        assert_eq!(told["ignored"], json!(["meta9"]));
+        let pocket = order.pocket(&order.credits[1]);
+        assert_eq!(
+            (
+                pocket.payer.as_str(),
+                pocket.affiliate.as_str(),
+                pocket.currency.code()
+            ),
+            ("house", "bert", "EUR")
+        );
+    }
+
+    #[test]
+    fn an_order_has_two_hundred_lines_at_most_and_their_sum() {
+        let line = |sku: &str| Fields::from_object(json!({"sku": sku, "amount": "0.01"})).unwrap();
+        let currency = Currency::parse("EUR").unwrap();
+        let lines = |count: usize| (0..count).map(|_| line("a")).collect();
+        let items = Item::read_all(lines(ITEMS_MOST), currency).unwrap();
+        assert_eq!(Item::total(&items, currency), Some(euro(200)));
+        let refused = Item::read_all(lines(ITEMS_MOST + 1), currency).unwrap_err();
+        assert_eq!(
+            (refused.field.as_str(), refused.code),
+            ("items", "too_many")
+        );
+        let mut item = items[0].clone();
+        assert_eq!((item.quantity, item.category.as_deref()), (1, None));
+        item.amount = euro(i64::MAX);
+        assert_eq!(Item::total(&[item.clone(), item.clone()], currency), None);
+        item.category = Some("shoes".to_owned());
+        let line = item.line();
+        assert_eq!(
+            (line.sku, line.category, line.amount),
+            ("a", Some("shoes"), euro(i64::MAX))
+        );
+        for (text, is_one) in [
+            (String::new(), false),
+            ("a".to_owned(), true),
+            ("a b".to_owned(), true),
+            ("a\n".to_owned(), false),
+            ("a".repeat(128), true),
+            ("a".repeat(129), false),
+        ] {
+            assert_eq!(is_sku(&text), is_one, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_its_code() {
+        assert_eq!(Refusal::ClickForged.to_string(), "click_forged");
+        assert_eq!(Refusal::TooManyCounters.code(), "too_many_counters");
+    }
+
     #[test]
     fn content_is_what_is_paid_on() {
         let euro = Currency::parse("EUR").unwrap();
