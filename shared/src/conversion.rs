@@ -662,6 +662,27 @@ mod tests {
     }
 
     #[test]
+    fn each_status_has_one_word() {
+        for status in Status::ALL {
+            assert_eq!(Status::parse(status.as_str()), Some(status));
+        }
+        assert_eq!(Status::parse("Approved"), None);
+    }
+
+    #[test]
+    fn an_order_id_is_what_can_be_read() {
+        for (text, is_one) in [
+            (String::new(), false),
+            ("A/1 ä#".to_owned(), true),
+            ("A\t1".to_owned(), false),
+            ("ä".repeat(128), true),
+            ("ä".repeat(129), false),
+        ] {
+            assert_eq!(is_order_id(&text), is_one, "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_refusal_says_its_code() {
         assert_eq!(Refusal::ClickForged.to_string(), "click_forged");
         assert_eq!(Refusal::TooManyCounters.code(), "too_many_counters");
