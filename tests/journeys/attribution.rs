@@ -1,6 +1,7 @@
 //! Who is credited: journeys, coupons, customers, and what both sides are told of it.
 
 use bytes::Bytes;
+use clickledger::embedded::{Fault, Faults, Passing};
 use http::Method;
 use serde_json::{Value, json};
 use tests::{Answer, BROWSER, Person, World, answer, click_id};
@@ -113,6 +114,39 @@ async fn a_journey_is_shared_by_all_models_and_every_share_is_booked() {
             );
         }
     }
+}
+
+/// Of what lags there may be less than there is, and of what cannot be read nobody knows what it was.
+#[tokio::test]
+async fn a_journey_that_cannot_be_read_whole_gives_nobody_the_others_part() {
+    let world = shop(json!({"model": "linear"})).await;
+    let mut visitor = Visitor::new();
+    visitor.click(&world, "anna-shoes", BROWSER).await;
+    let last = visitor.click(&world, "bob-shoes", BROWSER).await;
+    let sale = |order: &str| json!({"click_id": last, "order_id": order, "amount": "100"});
+
+    let lagging = Faults::seeded(1).with(Fault::Stale, 1_000);
+    world.stack.table.set_faults(lagging);
+    assert_eq!(
+        brief(&world.postback(sale("A-1")).await),
+        "anna 5.00, bob 5.00"
+    );
+    world.stack.table.set_faults(Faults::none());
+
+    let is_journey = |operation: &str, body: &[u8]| {
+        operation == "Query" && std::str::from_utf8(body).is_ok_and(|body| body.contains("\"J#"))
+    };
+    // No answer that anybody understands.
+    let spoil = |passing: Passing<'_>| {
+        matches!(passing, Passing::Asked { .. }).then(|| json!({"Items": 0}))
+    };
+    world.stack.table.meddle(is_journey, spoil);
+    assert_eq!(world.postback(sale("A-2")).await.status, 503);
+    world.stack.table.meddle(|_, _| false, |_| None);
+    assert_eq!(
+        brief(&world.postback(sale("A-2")).await),
+        "anna 5.00, bob 5.00"
+    );
 }
 
 /// A telephone's name and another's cookie may hold any letter.
