@@ -354,6 +354,30 @@ mod tests {
     }
 
     #[test]
+    fn an_id_names_its_key_whoever_wrote_it() {
+        let minted = Click::mint(&clicking(1), &keys());
+        let id = minted.id().as_str();
+        assert_eq!(Click::key_number(id), Some(keys().signing_number()));
+        let mut bytes = [0; BYTES];
+        for number in [0, 1, 15] {
+            bytes[0] = VERSION << 4 | number;
+            assert_eq!(Click::key_number(&BASE64.encode(bytes)), Some(number));
+        }
+        bytes[0] = (VERSION + 1) << 4;
+        let other_version = BASE64.encode(bytes);
+        let (shorter, spelt_otherwise) = (&id[..60], format!("{}*", &id[..63]));
+        for text in [
+            "",
+            shorter,
+            &format!("{id}AAAA"),
+            &spelt_otherwise,
+            &other_version,
+        ] {
+            assert_eq!(Click::key_number(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_minted_id_says_what_was_put_into_it() {
         let keys = keys();
         for number in 0..48 {

@@ -773,7 +773,11 @@ fn an_order_moves_the_counters_of_the_rules_that_it_may_meet() {
         // Of rules that hold for all lines alike the first that holds is met.
         (vec![who("bob"), who("cyd"), who("ann")], [1, 1, 1]),
         (vec![who("ann"), ends(json!({"group": "vip"}))], [2, 2, 2]),
-        // Those for another goal or time are not.
+        // Those for somebody else, another goal or time are not.
+        (
+            vec![ends(json!({"affiliate": "bob"})), who("ann")],
+            [1, 1, 1],
+        ),
         (vec![with("goal", json!("lead"))], [0, 0, 0]),
         (
             vec![with("valid_to", json!("2026-07-01T12:00:00Z"))],
