@@ -410,10 +410,8 @@ pub fn sum_text(minor: i128, currency: Currency) -> String {
 /// Reads what [`sum_text`] printed; none of anything else.
 #[must_use]
 pub fn parse_sum(text: &str, currency: Currency) -> Option<i128> {
-    let point = text.find('.').map(|place| text.len() - place - 1);
     let minor: i128 = text.replacen('.', "", 1).parse().ok()?;
-    let is_printed = point.unwrap_or(0) == usize::try_from(currency.digits()).ok()?;
-    (is_printed && sum_text(minor, currency) == text).then_some(minor)
+    (sum_text(minor, currency) == text).then_some(minor)
 }
 
 impl fmt::Debug for Money {
@@ -757,6 +755,27 @@ mod tests {
             );
         }
         assert_eq!(Money::zero(currency("JPY")), Money::new(0, currency("JPY")));
+    }
+
+    #[test]
+    fn a_sum_reads_as_it_is_printed_and_in_no_other_spelling() {
+        for (code, minor, text) in [
+            ("EUR", 0, "0.00"),
+            ("EUR", -5, "-0.05"),
+            ("EUR", 10_i128.pow(20), "1000000000000000000.00"),
+            ("JPY", -1_200, "-1200"),
+            ("KWD", 1_234, "1.234"),
+        ] {
+            let currency = Currency::parse(code).unwrap();
+            assert_eq!(sum_text(minor, currency), text);
+            assert_eq!(parse_sum(text, currency), Some(minor));
+        }
+        let euro = Currency::parse("EUR").unwrap();
+        for text in [
+            "", "1", "1.0", "1.000", "007.00", "+1.00", "-0.00", ".05", "1.00 ", "1,00",
+        ] {
+            assert_eq!(parse_sum(text, euro), None, "{text}");
+        }
     }
 
     #[test]
