@@ -94,3 +94,99 @@ impl Reckoned<'_> {
         said
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commission::{LineCommission, Reckoning};
+    use crate::money::{Currency, Percent, Rounding};
+
+    fn euro(minor: i64) -> Money {
+        Money::new(minor, Currency::parse("EUR").unwrap())
+    }
+
+    /// So many lines of 10.00 at 5 %, each by its own of these rules, one after the other.
+    fn earned(lines: usize, rules: &[String]) -> Commission {
+        let line = |place: usize| LineCommission {
+            sku: None,
+            rule: Some(RuleId::parse(&rules[place % rules.len()]).unwrap()),
+            reckoning: Reckoning::Share {
+                basis: euro(1_000),
+                percent: Percent::parse("5").unwrap(),
+                rounding: Rounding::HalfEven,
+                rounded: euro(50),
+            },
+            bound: None,
+            amount: euro(50),
+        };
+        Commission {
+            amount: euro(50 * i64::try_from(lines).unwrap()),
+            lines: (0..lines).map(line).collect(),
+            advances: Vec::new(),
+        }
+    }
+
+    fn told(whole: Option<&Commission>, share: &str, credits: usize) -> Value {
+        let affiliate = AffiliateId::parse("anna").unwrap();
+        let reckoned = Reckoned {
+            affiliate: &affiliate,
+            share,
+            whole,
+            amount: euro(100),
+        };
+        reckoned.to_json(credits)
+    }
+
+    #[test]
+    fn a_credit_tells_its_rules_once_and_its_arithmetic_line_by_line() {
+        let rules = ["r1".to_owned(), "r2".to_owned()];
+        let whole = earned(3, &rules);
+        let line = whole.lines[0].to_string();
+        let alone = json!({
+            "affiliate": "anna", "share": "1", "rules": ["r1", "r2"],
+            "arithmetic": [line, line, line], "amount": "1.00",
+        });
+        assert_eq!(told(Some(&whole), "1", 1), alone);
+        let mut shared = alone.clone();
+        shared["share"] = json!("0.667");
+        let of_whole = json!("1.50 EUR x 0.667 -> 1.00 largest_remainder");
+        shared["arithmetic"].as_array_mut().unwrap().push(of_whole);
+        assert_eq!(told(Some(&whole), "0.667", 1), shared);
+        let nothing = json!({
+            "affiliate": "anna", "share": "0.5", "rules": [], "arithmetic": [], "amount": "1.00",
+        });
+        assert_eq!(told(None, "0.5", 1), nothing);
+    }
+
+    #[test]
+    fn what_has_no_room_is_counted_and_added_up() {
+        let short = ["r1".to_owned()];
+        let length = earned(1, &short).lines[0].to_string().len() + QUOTES;
+        // The room of one of twenty credits: 2,400 bytes, less the one rule's name.
+        let fit = (RECKONING_MOST / 20 - 2 - QUOTES) / length;
+        let whole = earned(fit, &short);
+        let lines = |told: &Value| told["arithmetic"].as_array().unwrap().clone();
+        assert_eq!(lines(&told(Some(&whole), "1", 20)).len(), fit);
+        let whole = earned(fit + 7, &short);
+        let cut = lines(&told(Some(&whole), "1", 20));
+        assert_eq!(cut.len(), fit + 1);
+        assert_eq!(cut[fit], "7 more lines -> 3.50 EUR");
+        // One credit has all the room, and so has none.
+        assert_eq!(lines(&told(Some(&whole), "1", 0)).len(), fit + 7);
+    }
+
+    #[test]
+    fn rules_names_take_half_of_the_room_at_most() {
+        let long = |number: usize| format!("{number:0>32}");
+        let rules: Vec<String> = (0..100).map(long).collect();
+        let whole = earned(rules.len(), &rules);
+        // Of 4,800 bytes 2,400 for names of 32, with what surrounds each.
+        let fit = 2_400 / (32 + QUOTES);
+        let told = told(Some(&whole), "1", 10);
+        assert_eq!(told["rules"].as_array().unwrap().len(), fit);
+        assert_eq!(told["rules_left_off"], 100 - fit);
+        let length = whole.lines[0].to_string().len() + QUOTES;
+        let lines = (4_800 - fit * (32 + QUOTES)) / length;
+        assert_eq!(told["arithmetic"].as_array().unwrap().len(), lines + 1);
+    }
+}
