@@ -10,7 +10,7 @@ use shared::http_types::{Fields, Response};
 use url::form_urlencoded;
 
 use crate::spoilt::Input;
-use crate::stage::{Ask, Stage, judged, judged_problem};
+use crate::stage::{Ask, Stage, judged, judged_line};
 use crate::targets::Check;
 
 const ALLOWED: [u16; 5] = [200, 401, 404, 409, 422];
@@ -131,18 +131,9 @@ fn answers(response: &Response) -> Vec<Value> {
         .lines()
         .map(|line| serde_json::from_str(line).expect("an answer is JSON"))
         .collect();
-    let mut are_all_taken = true;
-    for answer in &answers {
-        let http = answer["http"]
-            .as_u64()
-            .and_then(|http| u16::try_from(http).ok());
-        let http = http.expect("a line says its status");
-        assert!(ALLOWED.contains(&http), "{answer}");
-        if http >= 400 {
-            judged_problem(answer, http);
-            are_all_taken = false;
-        }
-    }
+    let statuses = answers.iter().map(|answer| judged_line(answer, &ALLOWED));
+    let statuses: Vec<u16> = statuses.collect();
+    let are_all_taken = statuses.iter().all(|http| *http < 400);
     let expected = if are_all_taken { 200 } else { 207 };
     assert_eq!(response.status.as_u16(), expected, "{text}");
     answers

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use shared::http_types::parse_json;
 
 use crate::spoilt::Input;
-use crate::stage::{Ask, Stage, encoded, judged, judged_problem};
+use crate::stage::{Ask, Stage, encoded, judged, judged_line};
 use crate::targets::Check;
 
 const ALLOWED: [u16; 5] = [200, 401, 404, 409, 422];
@@ -124,14 +124,7 @@ fn told(shop: &Stage, spelling: Spelling, kind: &str, fields: &[(&str, &str)]) -
         return answer;
     }
     let mut answer = judged(&response, &[200, 207]);
-    let http = answer["http"]
-        .as_u64()
-        .and_then(|http| u16::try_from(http).ok());
-    let http = http.expect("a line says its status");
-    assert!(ALLOWED.contains(&http), "{answer}");
-    if http >= 400 {
-        judged_problem(&answer, http);
-    }
+    judged_line(&answer, &ALLOWED);
     let members = answer.as_object_mut().expect("an answer is an object");
     assert_eq!(members.remove("line"), Some(json!(1)));
     answer

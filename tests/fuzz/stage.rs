@@ -189,6 +189,18 @@ pub fn judged(response: &Response, allowed: &[u16]) -> Value {
     body
 }
 
+/// What a batch's line was answered, held against what it may be.
+pub fn judged_line(answer: &Value, allowed: &[u16]) -> u16 {
+    let http = answer["http"].as_u64();
+    let http = http.and_then(|http| u16::try_from(http).ok());
+    let http = http.expect("a line says its status");
+    assert!(allowed.contains(&http), "{answer}");
+    if http >= 400 {
+        judged_problem(answer, http);
+    }
+    http
+}
+
 /// A problem has all its members.
 pub fn judged_problem(body: &Value, status: u16) {
     let is_whole = body["status"] == status

@@ -404,6 +404,11 @@ impl Probe {
         self.ask(201, &admin, Method::POST, path, body).await.body
     }
 
+    /// A new key as it is shown once.
+    async fn key(&mut self, of: Value) -> String {
+        text(&self.make("keys", of).await["key"])
+    }
+
     async fn act(&mut self, expected: u16, path: &str, body: Value) -> Value {
         let admin = self.world.admin.clone();
         self.ask(expected, &admin, Method::POST, path, body)
@@ -534,37 +539,18 @@ async fn no_secret_and_nobodys_data_leave_their_place() {
             .await;
     }
     let finance = probe
-        .make(
-            "keys",
-            json!({"role": "finance", "person": "Person Canary", "name": "Laptop Canary"}),
-        )
+        .key(json!({"role": "finance", "person": "Person Canary", "name": "Laptop Canary"}))
         .await;
-    let finance = text(&finance["key"]);
     canaries.push(Canary::of_bytes(
         "finance's API key",
         finance.splitn(3, '_').nth(2).unwrap(),
     ));
-    let of_anna = probe
-        .make(
-            "keys",
-            json!({"role": "affiliate", "affiliate": "anna", "person": "Anna"}),
-        )
-        .await;
-    let of_anna = text(&of_anna["key"]);
-    let of_bob = probe
-        .make(
-            "keys",
-            json!({"role": "affiliate", "affiliate": "bob", "person": "Bob"}),
-        )
-        .await;
-    let of_bob = text(&of_bob["key"]);
-    let of_shop = probe
-        .make(
-            "keys",
-            json!({"role": "merchant", "merchant": "shop", "person": "Sam"}),
-        )
-        .await;
-    let of_shop = text(&of_shop["key"]);
+    let of_anna = json!({"role": "affiliate", "affiliate": "anna", "person": "Anna"});
+    let of_anna = probe.key(of_anna).await;
+    let of_bob = json!({"role": "affiliate", "affiliate": "bob", "person": "Bob"});
+    let of_bob = probe.key(of_bob).await;
+    let of_shop = json!({"role": "merchant", "merchant": "shop", "person": "Sam"});
+    let of_shop = probe.key(of_shop).await;
 
     // ------------------------------------------------------------------------------- visits
     let query = "sub1=sub-canary-1&utm_campaign=utm-canary-1&gclid=gclid-canary-1\
