@@ -96,7 +96,7 @@ def key_schema(pk, sk):
 def check_protection(template):
     """No table goes with its stack, by a slip of the hand, or past the last weeks' backups."""
     for name in ["CoreTable", "LedgerTable"]:
-        of_table, policies = table(template, name), template["Resources"][name]
+        of_table, policies = properties(template, name), template["Resources"][name]
         for policy in ["DeletionPolicy", "UpdateReplacePolicy"]:
             if policies.get(policy) != "Retain":
                 raise Wrong(f"{name}: its {policy} must be Retain")
@@ -128,7 +128,7 @@ def check_routes(template):
 def check_schedules(template):
     """A schedule's event says which day it is for."""
     for name in ["Payout", "Report"]:
-        given = function(template, name)["Events"]["Daily"]["Properties"].get("Input")
+        given = properties(template, name)["Events"]["Daily"]["Properties"].get("Input")
         if given != EVENT:
             raise Wrong(f"{name}: the Input of its schedule must be {EVENT}")
 
@@ -156,7 +156,7 @@ def check_floods(template):
     web_acl = distribution(template).get("WebACLId")
     bounds = [("Distribution: its WebACLId", web_acl, "HasWebAcl", "WebAclArn", "")]
     for name in ["Redirect", "Console"]:
-        bound = function(template, name).get("ReservedConcurrentExecutions")
+        bound = properties(template, name).get("ReservedConcurrentExecutions")
         parameter = f"{name}Concurrency"
         bounds.append((f"{name}: its ReservedConcurrentExecutions", bound, f"Has{parameter}", parameter, 0))
     for what, bound, condition, parameter, nothing in bounds:
@@ -187,11 +187,7 @@ def distribution(template):
     return template["Resources"]["Distribution"]["Properties"]["DistributionConfig"]
 
 
-def table(template, name):
-    return template["Resources"][name]["Properties"]
-
-
-def function(template, name):
+def properties(template, name):
     return template["Resources"][name]["Properties"]
 
 
@@ -209,32 +205,32 @@ SPOILT = {
     "errors for the default time": lambda it: distribution(it)["CustomErrorResponses"][0].pop("ErrorCachingMinTTL"),
     "a page in place of 404": lambda it: distribution(it)["CustomErrorResponses"][2].update(ResponsePagePath="/404"),
     "links that are cached": lambda it: distribution(it)["CacheBehaviors"][0].update(CachePolicyId="another"),
-    "a core table without an index": lambda it: table(it, "CoreTable")["GlobalSecondaryIndexes"].pop(),
-    "an index of another name": lambda it: table(it, "CoreTable")["GlobalSecondaryIndexes"][0].update(
+    "a core table without an index": lambda it: properties(it, "CoreTable")["GlobalSecondaryIndexes"].pop(),
+    "an index of another name": lambda it: properties(it, "CoreTable")["GlobalSecondaryIndexes"][0].update(
         IndexName="by_merchant"
     ),
-    "an index by another key": lambda it: table(it, "CoreTable")["GlobalSecondaryIndexes"][0].update(
+    "an index by another key": lambda it: properties(it, "CoreTable")["GlobalSecondaryIndexes"][0].update(
         KeySchema=key_schema("affiliate_pk", "owner_sk")
     ),
-    "an index that holds keys only": lambda it: table(it, "CoreTable")["GlobalSecondaryIndexes"][1].update(
+    "an index that holds keys only": lambda it: properties(it, "CoreTable")["GlobalSecondaryIndexes"][1].update(
         Projection={"ProjectionType": "KEYS_ONLY"}
     ),
-    "a number for a key": lambda it: table(it, "LedgerTable")["AttributeDefinitions"][1].update(AttributeType="N"),
-    "a ledger without a sort key": lambda it: table(it, "LedgerTable")["KeySchema"].pop(),
-    "clicks that are kept for ever": lambda it: table(it, "CoreTable").pop("TimeToLiveSpecification"),
-    "an expiry by another attribute": lambda it: table(it, "CoreTable")["TimeToLiveSpecification"].update(
+    "a number for a key": lambda it: properties(it, "LedgerTable")["AttributeDefinitions"][1].update(AttributeType="N"),
+    "a ledger without a sort key": lambda it: properties(it, "LedgerTable")["KeySchema"].pop(),
+    "clicks that are kept for ever": lambda it: properties(it, "CoreTable").pop("TimeToLiveSpecification"),
+    "an expiry by another attribute": lambda it: properties(it, "CoreTable")["TimeToLiveSpecification"].update(
         AttributeName="expires"
     ),
-    "an expiry that is off": lambda it: table(it, "CoreTable")["TimeToLiveSpecification"].update(Enabled=False),
-    "a ledger that expires": lambda it: table(it, "LedgerTable").update(
+    "an expiry that is off": lambda it: properties(it, "CoreTable")["TimeToLiveSpecification"].update(Enabled=False),
+    "a ledger that expires": lambda it: properties(it, "LedgerTable").update(
         TimeToLiveSpecification={"AttributeName": "expires_at", "Enabled": True}
     ),
     "a PublicUrl without its slash only": lambda it: public_url(it).update(AllowedPattern="^(https://[^/?#]+)?$"),
     "a PublicUrl with a path": lambda it: public_url(it).update(AllowedPattern="^(https://.+)?$"),
     "a ledger that goes with its stack": lambda it: it["Resources"]["LedgerTable"].update(DeletionPolicy="Delete"),
     "a core table that goes when it is replaced": lambda it: it["Resources"]["CoreTable"].pop("UpdateReplacePolicy"),
-    "a ledger that anybody may delete": lambda it: table(it, "LedgerTable").pop("DeletionProtectionEnabled"),
-    "a ledger without backups": lambda it: table(it, "LedgerTable")["PointInTimeRecoverySpecification"].update(
+    "a ledger that anybody may delete": lambda it: properties(it, "LedgerTable").pop("DeletionProtectionEnabled"),
+    "a ledger without backups": lambda it: properties(it, "LedgerTable")["PointInTimeRecoverySpecification"].update(
         PointInTimeRecoveryEnabled=False
     ),
     "adjustments that console is asked for": lambda it: distribution(it)["CacheBehaviors"].pop(6),
@@ -243,14 +239,14 @@ SPOILT = {
     "two functions under one name": lambda it: distribution(it)["Origins"][0].update(
         DomainName=distribution(it)["Origins"][1]["DomainName"]
     ),
-    "a schedule that does not say its day": lambda it: function(it, "Payout")["Events"]["Daily"]["Properties"].update(
+    "a schedule that does not say its day": lambda it: properties(it, "Payout")["Events"]["Daily"]["Properties"].update(
         Input='{"scheduled_time": "<aws.scheduler.scheduled>"}'
     ),
     "a web ACL that nothing has": lambda it: distribution(it).pop("WebACLId"),
     "a web ACL that is always asked for": lambda it: distribution(it).update(WebACLId={"Ref": "WebAclArn"}),
-    "redirect without its instances": lambda it: function(it, "Redirect").pop("ReservedConcurrentExecutions"),
-    "console bound by redirect's number": lambda it: function(it, "Console").update(
-        ReservedConcurrentExecutions=function(it, "Redirect")["ReservedConcurrentExecutions"]
+    "redirect without its instances": lambda it: properties(it, "Redirect").pop("ReservedConcurrentExecutions"),
+    "console bound by redirect's number": lambda it: properties(it, "Console").update(
+        ReservedConcurrentExecutions=properties(it, "Redirect")["ReservedConcurrentExecutions"]
     ),
     "console that is bound by default": lambda it: it["Parameters"]["ConsoleConcurrency"].update(Default=5),
     "a PublicUrl that is never left out": lambda it: public_url(it).update(AllowedPattern="^https://[^/?#]+/?$"),

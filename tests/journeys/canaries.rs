@@ -175,66 +175,38 @@ const TOLD: [&str; 3] = [
     "reason of an adjustment",
 ];
 
+/// What finance reads on purpose; an admin reads what keys are called besides.
+const FINANCE_READS: [&str; 23] = [
+    "affiliate's IBAN",
+    "affiliate's PayPal",
+    "affiliate's address",
+    "affiliate's holder",
+    "affiliate's name",
+    "campaign",
+    "merchant's name",
+    "meta1",
+    "meta2",
+    "meta3",
+    "meta4",
+    "meta5",
+    "note of a claim",
+    "payer's name",
+    "payer's street",
+    "payer's tax number",
+    "payer's town",
+    "person",
+    "reason of a decline",
+    "reason of a return",
+    "reason of an adjustment",
+    "reference of a payout",
+    "sub id",
+];
+
 /// What each role reads on purpose, of all that it may ask for: nobody what came with a visit or names
 /// a customer, nobody a secret, and nobody another affiliate's accounts or a rival at all.
 const READ_BY: [(&str, &[&str]); 5] = [
-    (
-        "admin",
-        &[
-            "affiliate's IBAN",
-            "affiliate's PayPal",
-            "affiliate's address",
-            "affiliate's holder",
-            "affiliate's name",
-            "campaign",
-            "merchant's name",
-            "meta1",
-            "meta2",
-            "meta3",
-            "meta4",
-            "meta5",
-            "name of a key",
-            "note of a claim",
-            "payer's name",
-            "payer's street",
-            "payer's tax number",
-            "payer's town",
-            "person",
-            "reason of a decline",
-            "reason of a return",
-            "reason of an adjustment",
-            "reference of a payout",
-            "sub id",
-        ],
-    ),
-    (
-        "finance",
-        &[
-            "affiliate's IBAN",
-            "affiliate's PayPal",
-            "affiliate's address",
-            "affiliate's holder",
-            "affiliate's name",
-            "campaign",
-            "merchant's name",
-            "meta1",
-            "meta2",
-            "meta3",
-            "meta4",
-            "meta5",
-            "note of a claim",
-            "payer's name",
-            "payer's street",
-            "payer's tax number",
-            "payer's town",
-            "person",
-            "reason of a decline",
-            "reason of a return",
-            "reason of an adjustment",
-            "reference of a payout",
-            "sub id",
-        ],
-    ),
+    ("admin", &FINANCE_READS),
+    ("finance", &FINANCE_READS),
     (
         "the merchant",
         &[
@@ -904,7 +876,9 @@ async fn no_secret_and_nobodys_data_leave_their_place() {
     }
     assert_eq!(told, TOLD.into());
     let on_purpose = READ_BY.map(|(role, names)| (role, names.iter().copied().collect()));
-    assert_eq!(read, on_purpose.into());
+    let mut on_purpose: BTreeMap<&str, BTreeSet<&str>> = on_purpose.into();
+    on_purpose.get_mut("admin").unwrap().insert("name of a key");
+    assert_eq!(read, on_purpose);
     let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for item in probe.world.items().await {
         for (attribute, value) in &item {

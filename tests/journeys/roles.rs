@@ -8,10 +8,6 @@ use http::Method;
 use serde_json::json;
 use tests::World;
 
-fn text(value: &serde_json::Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
-}
-
 /// One history that goes wherever a function reads or writes.
 #[tokio::test]
 async fn every_call_of_every_function_is_written_down() {
@@ -73,7 +69,7 @@ async fn every_call_of_every_function_is_written_down() {
     });
     let sold = world.postback(by_coupon).await.body;
     assert_eq!(sold["status"], "approved", "{sold}");
-    let amend = format!("conversions/{}/amend", text(&sold["conversion"]));
+    let amend = format!("conversions/{}/amend", sold["conversion"].as_str().unwrap());
     let more = json!({
         "id": "am-1", "amount": "40", "items": [{"sku": "a", "amount": "40"}], "reason": "a test",
     });
@@ -90,7 +86,7 @@ async fn every_call_of_every_function_is_written_down() {
         "occurred_at": "2026-07-01T10:00:00Z",
     });
     let claim = world.made("claims", claim).await;
-    let accept = format!("claims/{}/accept", text(&claim["id"]));
+    let accept = format!("claims/{}/accept", claim["id"].as_str().unwrap());
     assert_eq!(world.post(&accept, json!({})).await.status, 200);
     for list in ["conversions", "refusals", "reversals", "claims", "keys"] {
         assert_eq!(world.get(list).await.status, 200, "{list}");

@@ -36,7 +36,9 @@ use crate::plants::{Plant, Told};
 /// How far an instance's clock may be off, in milliseconds.
 pub const SKEW: i64 = 2 * SECOND;
 /// How long a function may take: then it is stopped.
-pub const TIMEOUT: Duration = Duration::from_secs(900);
+pub const TIMEOUT: Duration = Duration::from_millis(TIMEOUT_MS.unsigned_abs());
+/// The same in milliseconds.
+pub const TIMEOUT_MS: i64 = 900 * SECOND;
 /// How often a delivery is repeated before the world counts as stuck.
 const REPEATS_MOST: u32 = 400;
 /// As on AWS: how long after its gates closed a day's buckets are listed again.
@@ -457,12 +459,12 @@ impl World {
             .await
     }
 
-    /// The store, as nobody's instance has it.
     /// The keys as they are now.
     pub fn keys(&self) -> KeyRing {
         self.ring.borrow().1.clone()
     }
 
+    /// The store, as nobody's instance has it.
     pub fn store(&self) -> Store {
         Store::new(self.table.client("check"), tables::names())
     }

@@ -12,7 +12,7 @@ use crate::cast::{Model, PROGRAMS, Program, basket};
 use crate::history::{DAY, Part, SECOND};
 use crate::model;
 use crate::people::{Click, People, Posted, click_name, cookie_bytes};
-use crate::world::{SKEW, TIMEOUT, affiliate_id, instant, minor};
+use crate::world::{SKEW, TIMEOUT_MS, affiliate_id, instant, minor};
 
 /// How long before a click that was heard of the same visit may have been recorded unheard.
 const UNHEARD: i64 = 60_000;
@@ -209,7 +209,7 @@ impl Order<'_> {
             })
             .collect();
         let newest = amendments.iter().map(|(at, _)| *at).max().unwrap_or(0);
-        let last = newest - i64::try_from(TIMEOUT.as_millis()).unwrap_or(0) - 2 * SKEW;
+        let last = newest - TIMEOUT_MS - 2 * SKEW;
         let newest = amendments.iter().filter(|(at, _)| *at >= last);
         newest.map(|(_, amount)| *amount).collect()
     }
@@ -389,7 +389,7 @@ impl Order<'_> {
         if !is_linear || seen.forgotten_visitors.contains(&visitor) {
             return true;
         }
-        let settled = begun - i64::try_from(TIMEOUT.as_millis()).unwrap_or(0) - 2 * SKEW;
+        let settled = begun - TIMEOUT_MS - 2 * SKEW;
         let shares: BTreeSet<&str> = self
             .touches()
             .into_iter()

@@ -11,7 +11,7 @@ use crate::cast::{PROGRAMS, TERMS, Terms};
 use crate::history::{DAY, Step};
 use crate::model::{self, Line, Since};
 use crate::people::{Change, People};
-use crate::world::{SKEW, TIMEOUT, affiliate_id, minor};
+use crate::world::{SKEW, TIMEOUT_MS, affiliate_id, minor};
 
 pub(super) fn adjusted_once(people: &People, due: &mut Due) {
     let moments = people.history.moments.iter();
@@ -196,18 +196,15 @@ pub(super) async fn affiliate_is_paid(
             );
         }
         let balance = of(&balances);
-        let pending = balance
-            .first()
-            .map_or(0, |balance| minor(&balance["pending"]));
+        let shown = |name: &str| balance.first().map_or(0, |balance| minor(&balance[name]));
+        let pending = shown("pending");
         let waits = due.pending.get(&key).copied().unwrap_or(0);
         if pending != waits {
             let what = format!("{key:?}: {pending} are pending, {waits} wait for approval");
             world.wrong("balance", what);
         }
-        let in_payout = balance
-            .first()
-            .map_or(0, |balance| minor(&balance["in_payout"]));
-        due.outside.insert(key.clone(), (pending, in_payout));
+        due.outside
+            .insert(key.clone(), (pending, shown("in_payout")));
         balance_holds(people, &key, balance.first(), carry, &paid, &kinds);
     }
 }
@@ -239,7 +236,7 @@ fn misplaced(line: &Value, affiliate: &str, due: &Due) -> Option<&'static str> {
 fn booked_by(line: &Value) -> i64 {
     let recorded = line["recorded_at"].as_str().unwrap_or_default();
     let recorded: Timestamp = recorded.parse().unwrap_or_default();
-    recorded.as_millisecond() + i64::try_from(TIMEOUT.as_millis()).unwrap_or(0) + SKEW
+    recorded.as_millisecond() + TIMEOUT_MS + SKEW
 }
 
 /// By conversion: the days on which its money was booked.
