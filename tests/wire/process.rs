@@ -245,6 +245,52 @@ async fn what_cannot_be_served_ends_with_one_line_and_status_2() {
     }
 }
 
+/// Whatever is lost of a data folder, nobody goes on with an empty one as if it were new.
+#[tokio::test]
+async fn a_folder_that_lost_its_table_or_its_keys_is_not_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let begin = async || {
+        let _ = std::fs::remove_dir_all(&data);
+        start(folder.path(), &[]).await
+    };
+    let is_refused = |what: &str| {
+        let (status, line) = refused(command(folder.path(), &[]));
+        assert_eq!(
+            (status.code(), line.lines().count()),
+            (Some(2), 1),
+            "{what}: {line}"
+        );
+    };
+    // After an end that was asked for, all of it is in one file.
+    let mut process = begin().await;
+    assert_eq!(ended_by(&mut process.child, "-TERM").await, Some(0));
+    assert!(!data.join("tables.sqlite-wal").exists());
+    let whole = std::fs::read(data.join("tables.sqlite")).unwrap();
+    assert!(whole.len() > 8_192, "{}", whole.len());
+    std::fs::write(data.join("tables.sqlite"), vec![0x55; whole.len()]).unwrap();
+    is_refused("garbage");
+    std::fs::write(data.join("tables.sqlite"), "").unwrap();
+    is_refused("emptied");
+    std::fs::remove_file(data.join("tables.sqlite")).unwrap();
+    is_refused("removed");
+    std::fs::write(data.join("tables.sqlite"), &whole).unwrap();
+    let keys = std::fs::read(data.join("keys.json")).unwrap();
+    std::fs::remove_file(data.join("keys.json")).unwrap();
+    is_refused("without its keys");
+    std::fs::write(data.join("keys.json"), keys).unwrap();
+    let mut process = start(folder.path(), &[]).await;
+
+    // After a sudden one, most of it is in the file beside.
+    process.child.kill().unwrap();
+    process.child.wait().unwrap();
+    let mut process = begin().await;
+    process.child.kill().unwrap();
+    process.child.wait().unwrap();
+    std::fs::remove_file(data.join("tables.sqlite-wal")).unwrap();
+    is_refused("without the file beside");
+}
+
 #[tokio::test]
 async fn the_file_with_the_admin_key_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;

@@ -168,7 +168,7 @@ fn forget(folder: &Path) -> std::io::Result<()> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let is_report = name.starts_with("payouts-house-");
-        if name.starts_with("tables.sqlite") || name == "clock" || is_report {
+        if name.starts_with("tables.") || name == "clock" || is_report {
             std::fs::remove_file(entry.path())?;
         }
     }

@@ -94,6 +94,8 @@ pub enum EmbeddedError {
         file: PathBuf,
         source: dynoxide::DynoxideError,
     },
+    /// Of tables that were made here nothing is left.
+    Emptied { file: PathBuf },
     /// The folder can not be made or written to.
     Folder {
         folder: PathBuf,
@@ -111,6 +113,22 @@ pub fn make_folder(folder: &Path) -> std::io::Result<()> {
 
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(folder)
+}
+
+/// A folder in which it stands held tables once.
+const MADE: &str = "tables.made";
+
+/// Whether a folder held tables when it was open the last time.
+pub fn was_made(folder: &Path) -> bool {
+    folder.join(MADE).exists()
+}
+
+/// Says that a folder holds tables from here on.
+///
+/// # Errors
+/// What the file system says.
+pub fn is_made(folder: &Path) -> std::io::Result<()> {
+    std::fs::write(folder.join(MADE), "")
 }
 
 impl Embedded {
@@ -143,7 +161,14 @@ impl Embedded {
                 database.table_stats()?;
                 Ok(database)
             })
-            .map_err(|source| EmbeddedError::Damaged { file, source })?;
+            .map_err(|source| EmbeddedError::Damaged {
+                file: file.clone(),
+                source,
+            })?;
+        // SQLite takes a file that was emptied, or lost what stood beside it, for a new one.
+        if was_made(folder) && database.table_count().is_ok_and(|count| count == 0) {
+            return Err(EmbeddedError::Emptied { file });
+        }
         Ok(Embedded::over(database, Some(lock)))
     }
 
@@ -432,6 +457,13 @@ impl fmt::Display for EmbeddedError {
             EmbeddedError::Damaged { file, .. } => {
                 write!(formatter, "`{}` is damaged", file.display())
             }
+            EmbeddedError::Emptied { file } => {
+                write!(
+                    formatter,
+                    "`{}` is empty and was not: put it back with the files beside it, or take another folder",
+                    file.display()
+                )
+            }
             EmbeddedError::Folder { folder, .. } => {
                 write!(formatter, "`{}` can not be used", folder.display())
             }
@@ -442,7 +474,7 @@ impl fmt::Display for EmbeddedError {
 impl std::error::Error for EmbeddedError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            EmbeddedError::InUse { .. } => None,
+            EmbeddedError::InUse { .. } | EmbeddedError::Emptied { .. } => None,
             EmbeddedError::Damaged { source, .. } => Some(source),
             EmbeddedError::Folder { source, .. } => Some(source),
         }

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
@@ -121,6 +122,9 @@ fn instant(text: &str) -> Result<Timestamp, String> {
     parse_instant(text).ok_or_else(|| "not an instant like 2026-01-01T00:00:00Z".to_owned())
 }
 
+/// How long what cannot be dropped is waited for at the end.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
+
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
@@ -140,8 +144,9 @@ fn main() -> ExitCode {
         .map_err(|error| error.to_string())
         .and_then(|runtime| {
             let done = runtime.block_on(command(options));
-            // Whatever is under way still is not waited for: the table survives it.
-            runtime.shutdown_background();
+            // Whatever is under way still is dropped: the table survives it, and is written together into its
+            // one file once nobody has it any more.
+            runtime.shutdown_timeout(ENDS_WITHIN);
             done
         });
     match done {

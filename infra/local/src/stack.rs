@@ -20,7 +20,7 @@ use shared::store::{Audit, Created, Store};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
-use crate::embedded::Embedded;
+use crate::embedded::{self, Embedded};
 use crate::lanes::Lanes;
 use crate::tables;
 
@@ -93,6 +93,9 @@ impl Stack {
         let file = start.folder.map(|folder| folder.join("clock"));
         let clock = Clock::starting(start.now, file)?;
         let admin_key = admin_key(&app("setup"), start, clock.now()).await?;
+        if let Some(folder) = start.folder {
+            embedded::is_made(folder)?;
+        }
         let next_day = app("setup").store.next_day_to_run().await?;
         let stack = Self {
             app: app("setup"),
@@ -272,6 +275,13 @@ fn key_ring(folder: Option<&Path>) -> Result<KeyRing, BoxError> {
     let file = folder.join("keys.json");
     if file.exists() {
         return Ok(KeyRing::parse(&std::fs::read_to_string(file)?)?);
+    }
+    if embedded::was_made(folder) {
+        return Err(format!(
+            "`{}` is missing, and signed what stands here",
+            file.display()
+        )
+        .into());
     }
     let (ring, text) = KeyRing::generate("local", shared::app::random())?;
     write_secret(&file, &text)?;
