@@ -22,6 +22,9 @@ pub enum ConfigError {
     Wrong(&'static str, &'static str),
 }
 
+/// Nobody guesses as many characters.
+const SECRET_LEAST: usize = 32;
+
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hidden(pub String);
@@ -50,6 +53,8 @@ pub struct Config {
     pub public_url: String,
     /// Where visitors of unknown links go while the table is away.
     pub fallback_url: Option<String>,
+    /// What CloudFront is known by, if a distribution stands before the functions.
+    pub origin_secret: Option<Hidden>,
     /// A level or a list like `warn,shared=debug`.
     pub log_level: String,
     /// How long after its gates closed a day's buckets are listed again.
@@ -87,6 +92,12 @@ impl Config {
             },
             keys,
             public_url: public_url.trim_end_matches('/').to_owned(),
+            origin_secret: match optional("ORIGIN_SECRET") {
+                Some(secret) if secret.len() < SECRET_LEAST => {
+                    return Err(ConfigError::Wrong("ORIGIN_SECRET", "32 characters or more"));
+                }
+                secret => secret.map(Hidden),
+            },
             fallback_url,
             second_listing_after: match optional("SECOND_LISTING_SECONDS") {
                 None => SECOND_LISTING_AFTER,

@@ -1,6 +1,7 @@
 //! The edge on AWS: what Lambda sends, as requests and schedules; answers, as Lambda takes them.
 
 mod event;
+mod front;
 mod watch;
 
 use std::error::Error;
@@ -21,6 +22,7 @@ use crate::http_types::{Request, Response};
 
 pub use event::Schedule;
 use event::{Event, NotAnEvent};
+pub use front::Front;
 pub use watch::Watch;
 
 /// Those that may tell details.

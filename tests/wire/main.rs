@@ -26,6 +26,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
 const ADMIN: &str = "wire-test-admin-key-0123456789-abcdef";
+const ORIGIN_SECRET: &str = "what-cloudfront-is-known-by-0123456789";
 /// 2026-07-01T10:00:00Z
 const NOW_MS: i64 = 1_782_900_000_000;
 
@@ -82,6 +83,7 @@ fn environment(endpoint: String) -> Vec<(&'static str, String)> {
     let mut environment = emulator::environment(keys, endpoint).to_vec();
     // The embedded engine shows what was written at once.
     environment.push(("SECOND_LISTING_SECONDS", "0".to_owned()));
+    environment.push(("ORIGIN_SECRET", ORIGIN_SECRET.to_owned()));
     environment
 }
 
@@ -159,7 +161,10 @@ async fn a_click_becomes_a_payout_and_a_closed_month_through_the_real_binaries()
         .to_owned();
     let program = json!({
         "id": "shoes", "merchant": "shop", "name": "Shoes", "currency": "EUR", "destination": "https://shop.example/",
-        "hold_days": 0, "status": "active", "override": "a test", "commission": [{"type": "percent", "percent": "10"}],
+        "hold_days": 0, "status": "active", "override": "a test", "commission": [
+            {"type": "percent", "percent": "10", "when": {"country": "CH"}},
+            {"type": "percent", "percent": "1"},
+        ],
     });
     assert_eq!(api("POST", "programs", program).await["statusCode"], 201);
     let affiliate = json!({
@@ -173,16 +178,43 @@ async fn a_click_becomes_a_payout_and_a_closed_month_through_the_real_binaries()
     let link = json!({"slug": "go", "program": "shoes", "affiliate": "anna"});
     assert_eq!(api("POST", "links", link).await["statusCode"], 201);
 
-    let headers = [("user-agent", BROWSER)];
-    // A loaded machine may be too slow for the redirect's time limit: then the visitor asks again.
-    let visit = function_url_event("GET", "/r/go?sub1=x", &headers, None, NOW_MS);
-    let mut sent = redirect.invoke(visit.clone()).await.unwrap();
-    for _ in 0..50 {
-        if sent["statusCode"] == 503 {
-            sent = redirect.invoke(visit.clone()).await.unwrap();
+    let visit = async |front: &str| {
+        let headers = [
+            ("user-agent", BROWSER),
+            ("cloudfront-viewer-country", "CH"),
+            ("x-origin-secret", front),
+        ];
+        // A loaded machine may be too slow for the redirect's time limit: then the visitor asks again.
+        let visit = function_url_event("GET", "/r/go?sub1=x", &headers, None, NOW_MS);
+        let mut sent = redirect.invoke(visit.clone()).await.unwrap();
+        for _ in 0..50 {
+            if sent["statusCode"] == 503 {
+                sent = redirect.invoke(visit.clone()).await.unwrap();
+            }
         }
+        assert_eq!(sent["statusCode"], 302, "{sent}");
+        sent
+    };
+    // Whoever calls the function's own address says nothing of where a visitor is.
+    for front in ["", &ORIGIN_SECRET[1..]] {
+        let sent = visit(front).await;
+        let location = sent["headers"]["location"].as_str().unwrap();
+        let click_id = location.rsplit_once("click_id=").unwrap().1;
+        let path = format!(
+            "/postback?token={token}&order_id=T-{}&amount=50&click_id={click_id}",
+            front.len()
+        );
+        let event = function_url_event("GET", &path, &[], None, NOW_MS + 60_000);
+        let answer = body(&postback.invoke(event).await.unwrap());
+        assert_eq!(answer["commissions"][0]["amount"], "0.50", "{answer}");
+        let path = format!(
+            "/postback/reversal?token={token}&order_id=T-{}",
+            front.len()
+        );
+        let event = function_url_event("GET", &path, &[], None, NOW_MS + 61_000);
+        assert_eq!(postback.invoke(event).await.unwrap()["statusCode"], 200);
     }
-    assert_eq!(sent["statusCode"], 302, "{sent}");
+    let sent = visit(ORIGIN_SECRET).await;
     assert!(
         sent["cookies"][0]
             .as_str()
