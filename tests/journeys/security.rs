@@ -337,6 +337,56 @@ async fn a_merchant_that_wants_signatures_takes_nothing_else() {
     );
 }
 
+/// A shop that changes its secret signs with both for a while.
+#[tokio::test]
+async fn of_two_signatures_the_one_whose_secret_may_do_it_counts() {
+    let world = World::with_shop(START).await;
+    let path = "merchants/shop/secrets";
+    let narrow = json!({"label": "n", "scope": "convert", "kind": "server"});
+    let wide = json!({"label": "w", "scope": "all", "kind": "server"});
+    let secrets = [
+        world.made(path, narrow).await,
+        world.made(path, wide.clone()).await,
+        world.made(path, wide).await,
+    ];
+    let send = async |path: &str, body: Value| {
+        let body = body.to_string();
+        let now = world.stack.clock.now();
+        let second = now.as_second().to_string();
+        let signed = secrets.iter().map(|secret| {
+            let key = signature::parse_whsec(secret["signing_secret"].as_str().unwrap());
+            signature::sign("m", now, body.as_bytes(), &key.unwrap())
+        });
+        let signed = signed.collect::<Vec<_>>().join(" ");
+        let headers = [
+            ("content-type", "application/json"),
+            ("webhook-id", "m"),
+            ("webhook-timestamp", second.as_str()),
+            ("webhook-signature", signed.as_str()),
+        ];
+        let sent = world.send(Method::POST, path, &headers, body.into()).await;
+        sent.status.as_u16()
+    };
+    let order = |id: &str| json!({"program": "shoes", "order_id": id, "amount": "10"});
+    let back = |id: &str| json!({"program": "shoes", "order_id": id});
+    assert_eq!(send("/postback/shop", order("A-1")).await, 200);
+    assert_eq!(send("/postback/shop/reversal", back("A-1")).await, 200);
+    let end = async |place: usize| {
+        let id = secrets[place]["id"].as_str().unwrap();
+        let path = format!("/api/v1/{path}/{id}");
+        let admin = world.admin.clone();
+        let ended = with_key(&world, &admin, Method::DELETE, &path, Value::Null).await;
+        assert_eq!(ended.status, 204);
+    };
+    end(1).await;
+    assert_eq!(send("/postback/shop/reversal", back("A-1")).await, 200);
+    end(2).await;
+    assert_eq!(send("/postback/shop/reversal", back("A-1")).await, 401);
+    assert_eq!(send("/postback/shop", order("A-2")).await, 200);
+    end(0).await;
+    assert_eq!(send("/postback/shop", order("A-2")).await, 401);
+}
+
 /// Of an index that lags, every list is what it was before, or empty.
 #[tokio::test]
 async fn a_secret_signs_from_the_moment_that_it_is_made() {

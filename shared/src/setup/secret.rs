@@ -144,6 +144,16 @@ impl Secret {
         }
     }
 
+    /// How much it may do, as far as two can be compared: on a server, everything, in all programs.
+    #[must_use]
+    pub fn reach(&self) -> [bool; 3] {
+        [
+            self.kind == SecretKind::Server,
+            self.scope == SecretScope::All,
+            self.programs.is_none(),
+        ]
+    }
+
     /// Whether this is its token, and it has not ended. Takes the same time for every wrong one.
     #[must_use]
     pub fn accepts(&self, token: &str) -> bool {
