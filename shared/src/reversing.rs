@@ -120,6 +120,18 @@ pub async fn can_reverse(app: &App, asked: &Asked, seen: &Conversion) -> Result<
     }
 }
 
+/// Whether an order gave before what is asked of it.
+///
+/// # Errors
+/// As [`reverse_one`].
+pub async fn was_taken(app: &App, asked: &Asked, seen: &Conversion) -> Result<bool, Problem> {
+    match Part::of(asked, seen)?.known(app, seen).await? {
+        None => Ok(false),
+        Some(Reversed::Conflict) => Err(Problem::conflict("reversal_conflict")),
+        Some(_) => Ok(true),
+    }
+}
+
 /// What would be taken of an order as it is now.
 ///
 /// # Errors

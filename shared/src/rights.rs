@@ -173,8 +173,8 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may do that to anything at all: the first question of every request,
-    /// before anything is read.
+    /// Whether the caller may do that to anything at all: the first question of a request that names
+    /// nothing, before anything is read.
     ///
     /// # Errors
     /// 403 or 404.
@@ -182,6 +182,18 @@ impl Caller {
         match (self.reach(action), self.reach(action.seen_by())) {
             (Reach::Nothing, Reach::Nothing) => Err(Problem::not_found()),
             (Reach::Nothing, _) => Err(Problem::forbidden("forbidden")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the caller sees any thing of an action's kind: the first question about one that is named,
+    /// before it is read. What it may do to that one, [`Caller::may`] says.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn sees_any(&self, action: Action) -> Result<(), Problem> {
+        match (self.reach(action), self.reach(action.seen_by())) {
+            (Reach::Nothing, Reach::Nothing) => Err(Problem::not_found()),
             _ => Ok(()),
         }
     }

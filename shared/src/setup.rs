@@ -12,6 +12,7 @@ mod dates;
 mod destination;
 mod enrolment;
 mod link;
+mod lists;
 mod merchant;
 mod payer;
 mod program;
@@ -63,6 +64,10 @@ pub trait Record: Sized + Clone {
     /// Prints what [`Record::parse`] reads, with the defaults spelt out.
     fn to_json(&self) -> Value;
 
+    /// Gives entries of lists that came without an id the one that they had, or one that no version had
+    /// before this one of that number: what is counted goes by it. `after` is what was read of `asked`.
+    fn keep_ids(_before: &Value, _asked: &mut Value, _after: &Value, _version: u64) {}
+
     /// Whether it stands beside one that exists from the start: whoever does not say from then on which
     /// one is meant must be told so at once, so the first such one is noted.
     fn is_beside_the_first(&self) -> bool {
@@ -82,11 +87,11 @@ pub trait Record: Sized + Clone {
 }
 
 /// The record after a JSON merge patch (RFC 7396): what the patch does not name stays, `null`
-/// takes a member back to its default.
+/// takes a member back to its default. It becomes the record's version of that number.
 ///
 /// # Errors
 /// As [`Record::parse`]; `immutable` for a fixed member that would become another.
-pub fn patched<R: Record>(record: &R, patch: &Value) -> Result<R, Invalid> {
+pub fn patched<R: Record>(record: &R, patch: &Value, version: u64) -> Result<R, Invalid> {
     if !patch.is_object() {
         return Err(Invalid::new("", "not_an_object"));
     }
@@ -94,6 +99,8 @@ pub fn patched<R: Record>(record: &R, patch: &Value) -> Result<R, Invalid> {
     let mut merged = before.clone();
     merge(&mut merged, patch);
 
+    let read = R::parse(&merged)?;
+    R::keep_ids(&before, &mut merged, &read.to_json(), version);
     let changed = R::parse(&merged)?;
     let after = changed.to_json();
     match R::FIXED
@@ -177,7 +184,8 @@ mod tests {
     #[test]
     fn a_change_is_read_as_strictly_as_what_it_changes() {
         let merchant = Merchant::parse(&json!({"id": "shop", "name": "Shop"})).unwrap();
-        let change = |patch: Value| patched(&merchant, &patch).map(|merchant| merchant.to_json());
+        let change =
+            |patch: Value| patched(&merchant, &patch, 2).map(|merchant| merchant.to_json());
 
         assert_eq!(change(json!({"name": "New"})).unwrap()["name"], "New");
         assert_eq!(change(json!({})).unwrap(), merchant.to_json());

@@ -46,14 +46,14 @@ pub use booking::Entry;
 pub use clicks::{ClickRecord, Visit};
 pub use conversions::{ConversionsOf, Moved};
 pub use counters::Counted;
-pub use crediting::{Besides, MEMBERS_OF_EACH, Recorded, TRANSACTION_MOST};
+pub use crediting::{Besides, DecidedClaim, MEMBERS_OF_EACH, Recorded, TRANSACTION_MOST};
 pub use customers::{FirstCredit, KnownCustomer};
 pub use months::MonthRow;
 pub use payouts::{MovedPayout, Payout, PayoutsOf, Step};
 pub use periods::{Period, Stage};
 pub use records::{Audit, Created, Replaced, Versioned};
 pub use refusals::{Refused, Refusing};
-pub use reversals::{ListedReversal, Reversal, Reversed, WHOLE_REST, Waiting};
+pub use reversals::{ListedReversal, Reversal, Reversed, WHOLE_REST, Waiting, Waits};
 pub use runs::{Begun, Bucket, Outcome as SettleOutcome, State as BucketState};
 pub use schema::{CORE_INDEXES, Damaged, EXPIRES_AT, Key, Row};
 

@@ -459,6 +459,35 @@ async fn each_shares_by_its_own_terms() {
     );
 }
 
+/// Whoever gets a code that was anybody's earns by it from then on, and nothing of what was sold before.
+#[tokio::test]
+async fn a_coupon_earns_nothing_of_what_was_sold_before_it_was_made() {
+    let world = World::with_shop(START).await;
+    let old = |order: &str, at: &str| json!({"program": "shoes", "coupon": "spring", "order_id": order, "amount": "10", "occurred_at": at});
+    let backlog = old("A-1", "2026-06-26T10:00:00Z");
+    assert_eq!(
+        world.postback(backlog.clone()).await.body["status"],
+        "unattributed"
+    );
+    let coupon = json!({"program": "shoes", "affiliate": "anna", "code": "SPRING"});
+    world.made("coupons", coupon).await;
+    let again = world.postback(backlog).await;
+    let found = world
+        .get(&format!(
+            "conversions/{}",
+            again.body["conversion"].as_str().unwrap()
+        ))
+        .await;
+    assert_eq!(found.body["status"], "unattributed");
+    // A shop's clock may be behind.
+    let before = world.postback(old("A-2", "2026-07-01T09:50:00Z")).await;
+    assert_eq!(before.body["status"], "unattributed");
+    assert_eq!(
+        world.earns(old("A-3", "2026-07-01T09:58:00Z")).await,
+        "1.00"
+    );
+}
+
 #[tokio::test]
 async fn a_coupon_earns_for_whoever_owned_it_when_the_order_was_made() {
     let world = shop(json!({})).await;

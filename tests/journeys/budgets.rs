@@ -130,7 +130,7 @@ async fn taken_of_sixteen(world: &World, click: &str, name: &str, amount: &str) 
 /// A program that had 10.00, of which one order took 6.10: what several lanes had.
 async fn with_most_taken() -> (World, String) {
     let world = World::with_shop(START).await;
-    budget(&world, 1, json!([{"amount": "10.00"}])).await;
+    budget(&world, 1, json!([{"id": "c1", "amount": "10.00"}])).await;
     let click = world.click("anna-shoes").await;
     earn_in_turn(&world, &click, &[("A-1", "61", "6.10")]).await;
     (world, click)

@@ -1,6 +1,7 @@
 //! Sales that an affiliate misses, and decisions by the list.
 
 use bytes::Bytes;
+use clickledger::embedded::Cut;
 use http::Method;
 use serde_json::{Value, json};
 use tests::{Answer, Person, World};
@@ -105,6 +106,67 @@ async fn a_missing_sale_is_claimed_accepted_and_paid_once() {
         ),
         (409, "not_open")
     );
+}
+
+/// A claim is decided with its order: whoever stops anywhere leaves both, or neither.
+#[tokio::test]
+async fn a_claim_whose_acceptance_was_cut_is_either_open_or_paid() {
+    for call in 1.. {
+        let world = World::with_shop(START).await;
+        let anna = Person::affiliate(&world, "anna").await;
+        let claim = json!({
+            "program": "shoes", "order_id": "A-1", "occurred_at": START, "amount": "40",
+            "note": "mine",
+        });
+        let id = anna.post("claims", claim).await.body["id"].clone();
+        let path = |word: &str| format!("claims/{}/{word}", id.as_str().unwrap());
+        world.stack.table.cut_at(call, Cut::After);
+        let cut = world.post(&path("accept"), json!({})).await;
+        if !world.stack.table.mend() {
+            assert_eq!(brief(&cut), (200, "accepted"));
+            assert!(call > 8, "{call}");
+            break;
+        }
+        let declined = world.post(&path("decline"), json!({"reason": "no"})).await;
+        let earned = world.get("affiliates/anna/balances").await.body["items"][0]["earned"].clone();
+        match brief(&declined) {
+            (200, "declined") => {
+                assert!(earned.is_null() || earned == "0.00", "{call}: {earned}");
+            }
+            (409, "not_open") => assert_eq!(earned, "4.00", "{call}"),
+            other => panic!("{call}: {other:?}"),
+        }
+    }
+}
+
+/// Accepting is paying: of an order that came to nothing, or of another value, it is neither.
+#[tokio::test]
+async fn a_claim_of_what_came_to_nothing_or_of_another_value_is_not_accepted() {
+    let world = World::with_shop(START).await;
+    let manual = json!({"approval": "manual"});
+    assert_eq!(world.patch("programs/shoes", 1, manual).await.status, 200);
+    let click = world.click("anna-shoes").await;
+    let anna = Person::affiliate(&world, "anna").await;
+    let claim = |order: &str| json!({"program": "shoes", "order_id": order, "occurred_at": START, "note": "mine"});
+    let accept = async |order: &str, body: Value| {
+        let made = anna.post("claims", claim(order)).await;
+        let path = format!("claims/{}/accept", made.body["id"].as_str().unwrap());
+        world.post(&path, body).await
+    };
+    let sale = json!({"click_id": click, "order_id": "A-1", "amount": "40"});
+    let conversion = world.postback(sale).await.body["conversion"].clone();
+    let path = format!("conversions/{}/reject", conversion.as_str().unwrap());
+    let rejected = world.post(&path, json!({"reason": "fake"})).await;
+    assert_eq!(rejected.status, 200);
+    assert_eq!(brief(&accept("A-1", json!({})).await), (409, "order_void"));
+
+    let bare = json!({"program": "shoes", "order_id": "A-2", "amount": "40"});
+    assert_eq!(world.postback(bare).await.body["status"], "unattributed");
+    let more = accept("A-2", json!({"amount": "400"})).await;
+    assert_eq!(brief(&more), (409, "order_conflict"));
+    let same = accept("A-2", json!({"amount": "40.0"})).await;
+    assert_eq!(brief(&same), (200, "accepted"));
+    assert_eq!(world.balance("anna").await["earned"], "4.00");
 }
 
 #[tokio::test]
@@ -530,6 +592,49 @@ async fn a_list_of_decisions_keeps_to_its_program_and_takes_reasons_that_a_perso
     let answers = send("program=shoes", &[approve, reject]).await;
     assert_eq!(answers, [line(1, 200, "changed"), line(2, 200, "changed")]);
     assert_eq!(world.balance("anna").await["on_hold"], "10.00");
+}
+
+/// A spreadsheet that saves a list again spells its amounts in its own way.
+#[tokio::test]
+async fn a_list_that_was_saved_again_takes_nothing_back_twice() {
+    let world = World::with_shop(START).await;
+    let click = world.click("anna-shoes").await;
+    let sale = json!({"click_id": click, "order_id": "A-1", "amount": "100"});
+    assert_eq!(world.postback(sale).await.status, 200);
+    let shop = Person::merchant(&world, "shop").await;
+    let send = async |query: &str, list: &str| {
+        let headers = [
+            ("authorization", shop.bearer.as_str()),
+            ("content-type", "text/csv"),
+        ];
+        let path = format!("/api/v1/conversions/decisions{query}");
+        let list = Bytes::from(list.to_owned());
+        world.send(Method::POST, &path, &headers, list).await
+    };
+    let list = |back: &str, value: &str| {
+        format!(
+            "order_id,action,amount,reason\nA-1,reverse,{back},returned\nA-1,amend,{value},fewer\n"
+        )
+    };
+    for (query, back, value, word) in [
+        ("?dry_run=1", "20", "90", "would_change"),
+        ("", "20", "90", "changed"),
+        ("", "20.00", "90.0", "unchanged"),
+        ("?dry_run=1", "20.0", "90.00", "unchanged"),
+    ] {
+        let sent = send(query, &list(back, value)).await;
+        let expected = [line(1, 200, word), line(2, 200, word)];
+        assert_eq!(lines(&sent.body), expected, "{query} {back}");
+    }
+    assert_eq!(world.balance("anna").await["reversed"], "3.00");
+
+    // Without its first line its orders are no names of columns, and are not told as such.
+    let headless = send("", "A-1,reverse,20,returned\n").await;
+    let told: Value = serde_json::from_slice(&headless.body).unwrap();
+    assert_eq!(
+        (&told["code"], &told["field"]),
+        (&json!("parameter_missing"), &json!("order_id"))
+    );
 }
 
 #[tokio::test]

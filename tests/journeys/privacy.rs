@@ -828,3 +828,39 @@ async fn what_has_expired_is_gone_whether_the_table_has_swept_it_or_not() {
     assert_eq!(world.postback(late).await.status, 200);
     assert_eq!(conversion(&world, "late").await["remaining"], "10.00");
 }
+
+/// Many rules may end for each customer, and an order may ask all of them.
+#[tokio::test]
+async fn a_customer_of_many_rules_is_forgotten_too() {
+    let world = World::with_shop("2026-07-01T10:00:00Z").await;
+    let mut rules: Vec<Value> = (0..120)
+        .map(|sku| json!({"type": "flat", "amount": "1", "when": {"sku": format!("s{sku}")}, "recurring": {"max_count": 1}}))
+        .collect();
+    rules.push(json!({"type": "flat", "amount": "0.10"}));
+    let rules = json!({ "commission": rules });
+    assert_eq!(world.patch("programs/shoes", 1, rules).await.status, 200);
+    let click = world.click("anna-shoes").await;
+    let lines = |skus: std::ops::Range<usize>| -> Vec<Value> {
+        skus.map(|sku| json!({"sku": format!("s{sku}"), "amount": "2"}))
+            .collect()
+    };
+    for (order, skus) in [
+        ("A-1", 0..45),
+        ("A-2", 45..90),
+        ("A-3", 90..120),
+        ("A-4", 0..120),
+    ] {
+        let sale = json!({
+            "click_id": click, "order_id": order, "customer_id": "c-1", "items": lines(skus),
+        });
+        let sold = world.postback(sale).await;
+        assert_eq!(sold.status, 200, "{order}: {sold:?}");
+    }
+    let who = json!({"merchant": "shop", "customer_id": "c-1"});
+    let erased = world.post("erasures", who).await;
+    assert_eq!(erased.status, 200, "{erased:?}");
+    let again = json!({
+        "click_id": click, "order_id": "B-1", "customer_id": "c-1", "items": lines(0..1),
+    });
+    assert_eq!(world.earns(again).await, "1.00");
+}

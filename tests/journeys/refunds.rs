@@ -287,6 +287,69 @@ async fn a_refund_that_names_a_program_is_of_no_other() {
     }
 }
 
+/// What waits keeps nothing from another that waits too: not by a credential that may not take it back, and
+/// not by content that is not its own.
+#[tokio::test]
+async fn each_refund_that_waits_is_kept_or_said_to_differ() {
+    let world = World::with_shop(START).await;
+    let hats = json!({
+        "id": "hats", "merchant": "shop", "name": "Hats", "currency": "EUR",
+        "destination": "https://shop.example/", "status": "active", "override": "a test",
+        "commission": [{"type": "percent", "percent": "10"}],
+    });
+    world.made("programs", hats).await;
+    let of_hats = json!({"label": "hats", "programs": ["hats"], "scope": "all", "kind": "server"});
+    let of_hats = world.made("merchants/shop/secrets", of_hats).await;
+    let click = world.click("anna-shoes").await;
+
+    // The hats' own server knows the order by mistake.
+    let mistaken = json!({"order_id": "A-1", "token": of_hats["postback_token"]});
+    let mistaken = world.json("/postback/reversal", &mistaken).await;
+    assert_eq!(result(&mistaken), (404, "order_unknown"));
+    let whole = world.reversal(json!({"order_id": "A-1"})).await;
+    assert_eq!(result(&whole), (404, "order_unknown"));
+    let sale = |order: &str| json!({"click_id": click, "order_id": order, "amount": "100"});
+    assert_eq!(world.postback(sale("A-1")).await.status, 200);
+    assert_eq!(earned_and_reversed(&world).await, ["10.00", "10.00"]);
+
+    let part = |amount: &str| json!({"order_id": "A-2", "reversal_id": "r", "amount": amount});
+    for (amount, told) in [
+        ("10", (404, "order_unknown")),
+        ("40", (409, "reversal_conflict")),
+        ("10.00", (404, "order_unknown")),
+    ] {
+        let waits = world.reversal(part(amount)).await;
+        assert_eq!(result(&waits), told, "{amount}");
+    }
+    assert_eq!(world.postback(sale("A-2")).await.status, 200);
+    assert_eq!(earned_and_reversed(&world).await, ["20.00", "11.00"]);
+}
+
+/// All that is left of every goal is what they give now.
+#[tokio::test]
+async fn a_refund_of_every_goal_tells_nothing_that_was_taken_before() {
+    let world = subscriptions().await;
+    let click = world.click("anna-shoes").await;
+    for (goal, amount) in [("sale", "10"), ("renewal", "20")] {
+        let told = json!({"click_id": click, "order_id": "A-1", "goal": goal, "amount": amount});
+        assert_eq!(world.postback(told).await.status, 200);
+    }
+    let of = |goal: &str| json!({"order_id": "A-1", "goal": goal});
+    let one = world.reversal(of("renewal")).await;
+    assert_eq!(one.body["reversed"][0]["amount"], "2.00");
+    let rest = world.reversal(of("*")).await;
+    assert_eq!(result(&rest), (200, "created"));
+    let amounts = rest.body["reversed"].as_array().unwrap().iter();
+    let amounts: Vec<_> = amounts
+        .map(|part| part["amount"].as_str().unwrap())
+        .collect();
+    assert_eq!(amounts, ["1.00"]);
+    assert_eq!(
+        result(&world.reversal(of("*")).await),
+        (200, "recorded_before")
+    );
+}
+
 /// The contract: the same again is recorded before, however often and however late it comes.
 #[tokio::test]
 async fn what_an_amendment_adds_after_a_whole_refund_is_taken_back_by_a_name() {

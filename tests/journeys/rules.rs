@@ -64,7 +64,8 @@ async fn steps_are_climbed_once_by_each_order_and_begin_anew_each_month() {
         amendments[0]["arithmetic"],
         json!(["100.00 EUR x 5 % + 20.00 EUR x 10 % -> 7.00 half_even"])
     );
-    assert_eq!(amendments[0]["credits"][0]["rules"], json!(["r1"]));
+    // The program's first rule was of another kind.
+    assert_eq!(amendments[0]["credits"][0]["rules"], json!(["r1v2"]));
 
     world.turn_to("2026-07-20T10:00:00Z").await;
     let mut late = sale("A-5", "10");
@@ -137,6 +138,14 @@ async fn a_rule_pays_for_a_customer_as_often_and_as_long_as_it_says() {
     ] {
         assert_eq!(world.earns(by(order, customer)).await, paid, "{order}");
     }
+    // Whoever else brings the same customer brings no new one.
+    let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    let link = json!({"slug": "bob-shoes", "program": "shoes", "affiliate": "bob"});
+    world.made("links", link).await;
+    let mut by_bob = by("A-6", "c-1");
+    by_bob["click_id"] = json!(world.click("bob-shoes").await);
+    assert_eq!(world.earns(by_bob).await, "1.00");
 
     let until =
         json!({"commission": [{"type": "flat", "amount": "7", "recurring": {"max_months": 1}}]});
@@ -146,6 +155,43 @@ async fn a_rule_pays_for_a_customer_as_often_and_as_long_as_it_says() {
     assert_eq!(world.earns(renewal("B-1")).await, "7.00");
     world.turn_to("2026-08-01T10:00:10Z").await;
     assert_eq!(world.earns(renewal("B-2")).await, "no_rule");
+}
+
+/// Rules and budgets that are sent without ids stay what they are, wherever they stand in their list.
+#[tokio::test]
+async fn what_is_counted_stays_counted_when_a_list_is_sent_anew() {
+    let steps = json!([{"from": 1, "amount": "1"}, {"from": 3, "amount": "5"}]);
+    let tiered = json!({
+        "type": "tiered", "tiers": {"by": "count", "period": "month", "steps": steps},
+    });
+    let world = shop(json!([tiered])).await;
+    let click = world.click("anna-shoes").await;
+    let sale = |order: &str| json!({"click_id": click, "order_id": order, "amount": "10"});
+    assert_eq!(world.earns(sale("A-1")).await, "1.00");
+    assert_eq!(world.earns(sale("A-2")).await, "1.00");
+
+    // Another rule before it, and its second step pays more: it still counts from where it stood.
+    let spring = json!({"type": "percent", "percent": "50", "when": {"coupon": "SPRING"}});
+    let mut more = tiered.clone();
+    more["tiers"]["steps"][1]["amount"] = json!("6");
+    let rules = json!({"commission": [spring, more], "caps": [{"amount": "20"}]});
+    assert_eq!(world.patch("programs/shoes", 2, rules).await.status, 200);
+    assert_eq!(world.earns(sale("A-3")).await, "6.00");
+
+    // Of a budget the same: one that stands second now is no new one.
+    let caps = json!({"caps": [{"per": "affiliate", "count": 100}, {"amount": "13"}]});
+    assert_eq!(world.patch("programs/shoes", 3, caps).await.status, 200);
+    assert_eq!(world.earns(sale("A-4")).await, "6.00");
+    assert_eq!(world.earns(sale("A-5")).await, "cap_reached");
+
+    // Taken away and made anew it is another one, and has all that it says.
+    for (version, caps) in [(4, json!([])), (5, json!([{"amount": "6.50"}]))] {
+        let caps = json!({ "caps": caps });
+        let changed = world.patch("programs/shoes", version, caps).await;
+        assert_eq!(changed.status, 200);
+    }
+    assert_eq!(world.earns(sale("A-6")).await, "6.00");
+    assert_eq!(world.earns(sale("A-7")).await, "cap_reached");
 }
 
 /// An order and all that it counts are booked together, and that has an end.

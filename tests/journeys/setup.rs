@@ -493,6 +493,57 @@ async fn a_rule_that_no_order_can_reach_is_not_saved() {
     assert_eq!(tried.body["amount"], "5.00");
 }
 
+/// What somebody may not see is not there, whatever they would do to it; what they see and may not change is.
+#[tokio::test]
+async fn a_change_of_what_one_does_not_see_finds_nothing_and_of_what_one_sees_is_forbidden() {
+    let world = World::with_shop(START).await;
+    world.rival().await;
+    let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});
+    world.made("affiliates", bob).await;
+    let shop = Person::merchant(&world, "shop").await;
+    let anna = Person::affiliate(&world, "anna").await;
+    let fay = json!({"role": "finance", "person": "Fay"});
+    let fay = Person::new(&world, fay).await;
+    for (who, path, status) in [
+        (&shop, "merchants/shop", 403),
+        (&shop, "merchants/rival", 404),
+        (&shop, "merchants/nobody", 404),
+        (&shop, "affiliates/anna", 403),
+        (&shop, "affiliates/bob", 404),
+        (&anna, "programs/shoes", 403),
+        (&anna, "programs/hats", 404),
+        (&anna, "programs/nothing", 404),
+        (&fay, "programs/hats", 403),
+        (&fay, "programs/nothing", 404),
+        (&fay, "enrolments/nothing.x", 404),
+    ] {
+        let changed = who.patch(path, 1, json!({"name": "x"})).await;
+        assert_eq!(changed.status, status, "{path}: {changed:?}");
+    }
+    let sent = anna.post("payouts/x/sent", json!({"reference": "r"})).await;
+    assert_eq!(sent.status, 404);
+}
+
+/// What bounds a link that the merchant made is the merchant's to lift.
+#[tokio::test]
+async fn an_affiliate_lifts_no_bounds_of_its_links() {
+    let world = World::with_shop(START).await;
+    let link = json!({
+        "slug": "few", "program": "shoes", "affiliate": "anna", "click_cap": {"count": 1},
+        "ends_at": "2026-08-01T00:00:00Z",
+    });
+    world.made("links", link).await;
+    let anna = Person::affiliate(&world, "anna").await;
+    for lifted in [json!({"click_cap": null}), json!({"ends_at": null})] {
+        assert_eq!(anna.patch("links/few", 1, lifted).await.status, 403);
+    }
+    let shop = Person::merchant(&world, "shop").await;
+    let lifted = shop.patch("links/few", 1, json!({"click_cap": null})).await;
+    assert_eq!(lifted.status, 200);
+    let own = json!({"click_cap": {"count": 5}});
+    assert_eq!(anna.patch("links/few", 2, own).await.status, 200);
+}
+
 #[tokio::test]
 async fn an_affiliate_sees_no_terms_of_other_groups_or_by_others_coupons() {
     let world = World::with_shop(START).await;
@@ -540,6 +591,12 @@ async fn an_affiliate_sees_no_terms_of_other_groups_or_by_others_coupons() {
             (tried.status, &tried.body["code"]),
             (403, &json!("forbidden"))
         );
+    }
+    for (who, status) in [("anna", 403), ("cleo", 403), ("bob", 200)] {
+        let person = Person::affiliate(&world, who).await;
+        let tried = json!({"amount": "50", "coupon": "bob10"});
+        let tried = person.post("programs/shoes/rules:preview", tried).await;
+        assert_eq!(tried.status, status, "{who} by bob's coupon: {tried:?}");
     }
     let cleo = Person::affiliate(&world, "cleo").await;
     let tried = json!({"amount": "50", "group": "news"});

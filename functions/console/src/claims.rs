@@ -12,10 +12,13 @@ use shared::money::Money;
 use shared::period::is_ahead;
 use shared::rights::{Action, Caller};
 use shared::setup::{Enrolment, EnrolmentStatus, Link, Merchant, OrderScope, Program, Record};
-use shared::store::{Audit, Created, Replaced, Versioned};
+use shared::store::{Audit, Created, DecidedClaim, Replaced, Versioned};
 
 use crate::conversions::{CreditWanted, Word, credit};
 use crate::serve::{self, visible};
+
+/// What the log says of one that was accepted.
+const ACCEPTED: &str = "accept claim";
 
 pub async fn serve(
     app: &App,
@@ -194,21 +197,54 @@ async fn accept(
         ClaimStatus::Open => {}
     }
     let key = order_key(app, claim).await?;
+    let accepted = DecidedClaim {
+        decided: Claim {
+            status: ClaimStatus::Accepted,
+            conversion: Some(key.conversion_id()),
+            ..claim.clone()
+        },
+        audit: Audit::by(caller, ACCEPTED, None),
+        seen: seen.clone(),
+    };
+    let standing = app.store.conversion(&key).await.map_err(unavailable)?;
+    let stands_at = standing.and_then(|standing| standing.amount);
+    if stands_at
+        .zip(amount)
+        .is_some_and(|(of_order, said)| of_order != said)
+    {
+        // The order keeps the value that it was posted with.
+        return Err(Problem::conflict("order_conflict"));
+    }
     let wanted = CreditWanted {
-        key: key.clone(),
+        key,
         program: claim.program.as_str(),
         affiliate: &claim.affiliate,
         at: claim.occurred_at,
         amount: amount.or(claim.amount),
         word: Word::Claim,
+        claim: Some(&accepted),
     };
-    let conversion = credit(app, &wanted, request.now).await?;
-    let accepted = Claim {
-        status: ClaimStatus::Accepted,
-        conversion: Some(conversion.key.conversion_id()),
-        ..claim.clone()
-    };
-    decided(app, request, caller, &seen, &accepted, "accept claim", None).await
+    credit(app, &wanted, request.now).await?;
+    let current = app.store.record::<Claim>(&claim.id()).await;
+    let current = current
+        .map_err(unavailable)?
+        .ok_or_else(Problem::unavailable)?;
+    match current.record.status {
+        ClaimStatus::Accepted => Ok(shown(StatusCode::OK, &current)),
+        // The order was theirs already, and nothing was booked with the claim.
+        _ => {
+            decided(
+                app,
+                request,
+                caller,
+                &seen,
+                &accepted.decided,
+                ACCEPTED,
+                None,
+            )
+            .await
+        }
+    }
 }
 
 async fn decline(

@@ -71,7 +71,7 @@ async fn visible(
     id: &str,
     action: Action,
 ) -> Result<Conversion, Problem> {
-    caller.may_at_all(action)?;
+    caller.sees_any(action)?;
     let key = OrderKey::of_conversion_id(id).ok_or_else(Problem::not_found)?;
     let found = app.store.conversion(&key).await.map_err(unavailable)?;
     let conversion = found.ok_or_else(Problem::not_found)?;
@@ -323,6 +323,7 @@ async fn give(
         at: seen.occurred_at,
         amount,
         word: Word::Person,
+        claim: None,
     };
     // Who decided, and why, stands in the log before anything is booked.
     let audit = Audit::by(caller, "credit conversion", Some(reason));

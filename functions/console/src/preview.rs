@@ -9,10 +9,17 @@ use shared::http_types::{Fields, Problem, Request, Response};
 use shared::ids::AffiliateId;
 use shared::money::Money;
 use shared::rights::{Action, Caller};
-use shared::setup::Program;
+use shared::setup::{Coupon, Invalid, Program, patched};
+use shared::store::Versioned;
 
 use crate::resources::group_of;
 use crate::serve::visible;
+
+/// Rules that are not saved yet, named as they would be if they were: counters go by it.
+pub fn proposed(program: &Versioned<Program>, rules: &Value) -> Result<Rules, Invalid> {
+    let patch = json!({ "commission": rules });
+    Ok(patched(&program.record, &patch, program.version + 1)?.commission)
+}
 
 /// `POST /api/v1/programs/{id}/rules:preview`: by the rules in force, or by some that are not saved
 /// yet (`commission`). Counters stand where they stand now, and the customer is a new one unless
@@ -36,7 +43,7 @@ pub async fn preview(
     };
     let rules = match fields.value("commission")? {
         Some(_) if caller.affiliate().is_some() => return Err(Problem::forbidden("forbidden")),
-        Some(rules) => Rules::parse(&rules, terms.currency)?,
+        Some(rules) => proposed(&program, &rules)?,
         None => terms.commission.clone(),
     };
     let money = |text: &str| Money::parse(text, terms.currency);
@@ -58,6 +65,15 @@ pub async fn preview(
     let at = fields.instant("occurred_at")?.unwrap_or(request.now);
     fields.finish()?;
 
+    if let Some(code) = coupon.as_deref().filter(|_| caller.affiliate().is_some()) {
+        // Nor what others' codes earn.
+        let key = Coupon::key(&terms.id, code);
+        let known = app.store.record::<Coupon>(&key).await;
+        let known = known.map_err(unavailable)?;
+        if known.is_none_or(|known| known.record.affiliate != affiliate) {
+            return Err(Problem::forbidden("forbidden"));
+        }
+    }
     let own = group_of(app, terms, &affiliate).await?;
     let group = match group {
         // Nor what another group does.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use shared::app::{App, random, unavailable};
 use shared::http_types::{Cursor, Page, Problem, Request, Response, is_note};
 use shared::rights::{Action, Caller, Decision, Subject};
-use shared::setup::{Affiliate, Program, Record, patched};
+use shared::setup::{Affiliate, Link, Program, Record, patched};
 use shared::store::{Audit, Created, Replaced, Versioned};
 
 use crate::resources::{Owners, Programs, Resource};
@@ -62,7 +62,7 @@ pub async fn visible<R: Resource>(
     id: &str,
     action: Action,
 ) -> Result<Versioned<R>, Problem> {
-    caller.may_at_all(action)?;
+    caller.sees_any(action)?;
     let found = R::find(app, id).await?.ok_or_else(Problem::not_found)?;
     let programs = Programs::default();
     let owners = found.record.owners(app, caller, &programs).await?;
@@ -255,7 +255,15 @@ async fn change<R: Resource>(
             return Err(Problem::forbidden("forbidden"));
         }
     }
-    let changed = patched(&seen.record, &patch)?;
+    if R::KIND == <Link as Record>::KIND && caller.affiliate().is_some() {
+        // What bounds a link that somebody else made is not the affiliate's to lift.
+        let standing = seen.record.to_json();
+        let is_bound = |name: &&str| patch.get(*name).is_some() && standing.get(*name).is_some();
+        if ["click_cap", "starts_at", "ends_at"].iter().any(is_bound) {
+            return Err(Problem::forbidden("forbidden"));
+        }
+    }
+    let changed = patched(&seen.record, &patch, seen.version + 1)?;
     fits(&changed, Some(&seen.record))?;
     let before = Some(&seen.record);
     changed

@@ -87,7 +87,7 @@ fn step(fields: &mut Fields, to: State) -> Result<Step, Problem> {
 }
 
 async fn visible(app: &App, caller: &Caller, id: &str, action: Action) -> Result<Payout, Problem> {
-    caller.may_at_all(action)?;
+    caller.sees_any(action)?;
     let payout = app.store.payout(id).await.map_err(unavailable)?;
     let payout = payout.ok_or_else(Problem::not_found)?;
     let subject = Subject {

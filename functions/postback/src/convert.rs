@@ -1,5 +1,6 @@
 //! A result: read, attributed, reckoned and recorded once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -276,6 +277,7 @@ impl<'a> Order<'a> {
         let besides = Besides {
             caps,
             first: self.first_credit(&evidence, &decision),
+            claim: None,
             counted: self.counted(&reckoned, evidence.customer()),
         };
         if !besides.has_room(conversion.credits.len()) {
@@ -420,6 +422,12 @@ impl<'a> Order<'a> {
                 advance: advance.clone(),
             }));
         }
+        // A customer's order counts once, whoever share it.
+        let mut of_customer = BTreeSet::new();
+        counted.retain(|counted| match &counted.advance.counter {
+            Counter::Customer { rule } => of_customer.insert(rule.clone()),
+            Counter::Tier { .. } => true,
+        });
         counted
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use shared::app::{App, unavailable};
@@ -56,6 +56,16 @@ pub struct Evidence {
     visits: Vec<Visit>,
     customer: Option<Customer>,
     affiliates: BTreeMap<AffiliateId, Versioned<Affiliate>>,
+}
+
+/// Whether a record came to be only after an order was made, which it then earns nothing of: a code that
+/// was anybody's before would earn a whole backlog.
+fn is_too_new<R: Record>(first: &Versioned<R>, order: Timestamp) -> bool {
+    let slack = SignedDuration::from_millis(SLACK_MS);
+    first.version == 1
+        && order
+            .saturating_add(slack)
+            .is_ok_and(|order| order < first.since)
 }
 
 /// The record as it was at an instant.
@@ -168,6 +178,7 @@ impl Evidence {
             self.ignored.push("coupon");
             return Ok(());
         };
+        let is_backlog = is_too_new(&coupon, claim.at);
         let coupon = coupon.record;
         let is_active = self
             .affiliate(app, &coupon.affiliate, claim.at)
@@ -176,9 +187,10 @@ impl Evidence {
             == AffiliateStatus::Active;
         let enrolment = Enrolment::key(&terms.id, &coupon.affiliate);
         let enrolment = at::<Enrolment>(app, &enrolment, claim.at).await?;
-        let is_enrolled =
-            enrolment.is_some_and(|enrolment| enrolment.record.status == EnrolmentStatus::Active);
-        let out = if !coupon.is_valid_at(claim.at) {
+        let is_enrolled = enrolment.is_some_and(|enrolment| {
+            enrolment.record.status == EnrolmentStatus::Active && !is_too_new(&enrolment, claim.at)
+        });
+        let out = if is_backlog || !coupon.is_valid_at(claim.at) {
             Some(LeftOut::NotValidThen)
         } else if !terms.is_active_at(claim.at) {
             Some(LeftOut::ProgramPaused)

@@ -9,7 +9,7 @@ use shared::ids::ProgramId;
 use shared::money::{Currency, Money};
 use shared::reversing::{Asked, can_reverse, reverse_one};
 use shared::setup::{Goal, OrderScope};
-use shared::store::Waiting;
+use shared::store::{Waiting, Waits};
 
 use super::sender::Sender;
 
@@ -116,8 +116,15 @@ pub async fn reverse(
             programs: sender.programs().to_vec(),
         };
         let waits = app.store.let_reversal_wait(&asked.order, &waiting, now);
-        waits.await.map_err(unavailable)?;
+        let waits = waits.await.map_err(unavailable)?;
         found = conversions(app, &asked, program.as_ref()).await?;
+        if found.is_empty() && waits == Waits::Conflict {
+            return Err(Problem::conflict("reversal_conflict"));
+        }
+        if found.len() > 1 && asked.goal.is_none() {
+            let gone = app.store.let_reversal_go(&asked.order, &waiting, now).await;
+            gone.map_err(unavailable)?;
+        }
     }
     for conversion in &found {
         sender.may_reverse(&conversion.program)?;
@@ -140,8 +147,14 @@ pub async fn reverse(
             }
             for conversion in all {
                 let (is_new, body) = reverse_one(app, &asked, conversion.clone(), now).await?;
+                // What was taken back of one goal before is none of what all of them give now.
+                if is_new && !any_new && asked.id.is_none() {
+                    reversed.clear();
+                }
+                if is_new || !any_new || asked.id.is_some() {
+                    reversed.extend(body["reversed"].as_array().cloned().unwrap_or_default());
+                }
                 any_new |= is_new;
-                reversed.extend(body["reversed"].as_array().cloned().unwrap_or_default());
                 let remaining = body["remaining"].as_str();
                 left.extend(
                     remaining.and_then(|text| Money::parse(text, conversion.currency).ok()),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::caps::Cap;
 use super::destination::{self, Destination, host};
 use super::enrolment::hold_days;
+use super::lists::Counted;
 use super::text::{country, label_required, put};
 use super::words::words;
 use super::{Dates, Invalid, Record};
@@ -177,9 +178,27 @@ impl Program {
     }
 }
 
+const RULES: Counted = Counted {
+    name: "commission",
+    letter: 'r',
+    kind: &["type", "goal", "when", "recurring", "tiers"],
+};
+
+const CAPS: Counted = Counted {
+    name: "caps",
+    letter: 'c',
+    kind: &["per", "period"],
+};
+
 impl Record for Program {
     const KIND: &'static str = "program";
     const FIXED: &'static [&'static str] = &["id", "merchant", "currency"];
+
+    fn keep_ids(before: &Value, asked: &mut Value, after: &Value, version: u64) {
+        for list in [RULES, CAPS] {
+            list.keep_ids(before, asked, after, version);
+        }
+    }
 
     fn id(&self) -> String {
         self.id.to_string()

@@ -1,5 +1,7 @@
 //! What rules count: an affiliate's orders under a tiered rule, a customer's under one that ends.
 
+use std::collections::BTreeMap;
+
 use super::schema::escaped;
 use super::transaction::{Write, number};
 use super::{Key, Row, Store, StoreError};
@@ -16,26 +18,29 @@ pub struct Counted {
     pub advance: Advance,
 }
 
-/// A rule that keeps its id through a program's versions keeps its counters.
+/// A rule that keeps its id through a program's versions keeps its counters. A customer's is one, whichever
+/// affiliates brought the orders: two who take turns would be paid for the first one twice.
 fn key(
     program: &ProgramId,
     affiliate: &AffiliateId,
     customer: Option<&str>,
     counter: &Counter,
 ) -> Key {
-    let (rule, sk) = match counter {
-        Counter::Tier { rule, month: None } => (rule, "EVER".to_owned()),
-        Counter::Tier {
-            rule,
-            month: Some(month),
-        } => (rule, month.to_string()),
-        Counter::Customer { rule } => (rule, format!("C#{}", customer.unwrap_or_default())),
-    };
     let (program, affiliate) = (escaped(program.as_str()), escaped(affiliate.as_str()));
-    Key::new(
-        format!("T#{program}#{}#{affiliate}", escaped(rule.as_str())),
-        sk,
-    )
+    match counter {
+        Counter::Tier { rule, month } => Key::new(
+            format!("T#{program}#{}#{affiliate}", escaped(rule.as_str())),
+            month.map_or("EVER".to_owned(), |month| month.to_string()),
+        ),
+        Counter::Customer { rule } => Key::new(
+            format!(
+                "TC#{program}#{}#{}",
+                escaped(rule.as_str()),
+                customer.unwrap_or_default()
+            ),
+            "EVER",
+        ),
+    }
 }
 
 impl Store {
@@ -64,20 +69,21 @@ impl Store {
 
     /// The members of a transaction that remove what was counted of an order's customer.
     pub(super) fn uncounted(&self, conversion: &Conversion, customer: &str) -> Vec<Write> {
-        let mut writes = Vec::new();
+        let mut counters = BTreeMap::new();
         for credit in &conversion.credits {
-            for counter in credit.standings.0.keys() {
-                if let Counter::Customer { .. } = counter {
-                    let (program, affiliate) = (&conversion.program, &credit.affiliate);
-                    writes.push(Write::Remove {
-                        table: self.core(),
-                        key: key(program, affiliate, Some(customer), counter),
-                        only: None,
-                    });
-                }
-            }
+            let asked = credit.standings.0.keys();
+            let of_customer = asked.filter(|counter| matches!(counter, Counter::Customer { .. }));
+            counters.extend(of_customer.map(|counter| (counter, &credit.affiliate)));
         }
-        writes
+        let keys = counters.into_iter().map(|(counter, affiliate)| {
+            key(&conversion.program, affiliate, Some(customer), counter)
+        });
+        keys.map(|key| Write::Remove {
+            table: self.core(),
+            key,
+            only: None,
+        })
+        .collect()
     }
 
     /// The member of a conversion's transaction that counts it, if nothing was counted since.

@@ -7,9 +7,11 @@ use super::conversion_rows::{affiliate_list, conversion_key, list_order, read, w
 use super::conversions::legs;
 use super::counters::Counted;
 use super::customers::FirstCredit;
+use super::records::{Audit, Versioned};
 use super::schema::escaped;
 use super::transaction::{Write, number};
 use super::{Row, Store, StoreError};
+use crate::claim::Claim;
 use crate::conversion::{Conversion, Status};
 use crate::ledger::Kind;
 use crate::period::day_of;
@@ -34,7 +36,7 @@ pub enum Recorded {
     /// The order is known with other content.
     Conflict,
     /// What it was judged by has moved in between: another order became the customer's first, or
-    /// was counted. Judge again.
+    /// was counted, or its claim was decided. Judge again.
     Moved,
     /// A budget has no room for it.
     CapReached,
@@ -45,16 +47,36 @@ pub enum Recorded {
 pub struct Besides {
     /// Makes it its customer's first credit.
     pub first: Option<FirstCredit>,
+    /// The claim that it is credited by.
+    pub claim: Option<DecidedClaim>,
     pub counted: Vec<Counted>,
     pub caps: Vec<CapUse>,
 }
 
+/// A claim, and what becomes of it together with its order: who stops in between leaves neither a credit
+/// by a claim that can still be declined, nor the other way round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecidedClaim {
+    pub seen: Versioned<Claim>,
+    pub decided: Claim,
+    pub audit: Audit,
+}
+
+/// What a decided claim adds to a transaction.
+const MEMBERS_OF_CLAIM: usize = 3;
+
 impl Besides {
+    /// How many members its order has behind the order itself, budgets aside.
+    fn conditions(&self) -> usize {
+        let of_claim = self.claim.as_ref().map_or(0, |_| MEMBERS_OF_CLAIM);
+        usize::from(self.first.is_some()) + of_claim + self.counted.len()
+    }
+
     /// Whether all of it has room beside an order of so many affiliates, whatever buckets they have
     /// on the day.
     #[must_use]
     pub fn has_room(&self, affiliates: usize) -> bool {
-        let conditions = usize::from(self.first.is_some()) + self.counted.len() + self.caps.len();
+        let conditions = self.conditions() + self.caps.len();
         conditions + MEMBERS_OF_EACH * affiliates.max(1) <= TRANSACTION_MOST
     }
 }
@@ -138,10 +160,11 @@ impl Store {
     ) -> Result<Put, StoreError> {
         let Besides {
             first,
+            claim,
             counted,
             caps,
         } = besides;
-        let conditions = usize::from(first.is_some()) + counted.len();
+        let conditions = besides.conditions();
         let caps: Option<Vec<Write>> = caps
             .iter()
             .map(|used| self.taken(conversion, used))
@@ -192,6 +215,15 @@ impl Store {
             }];
             let first = first.iter();
             guards.extend(first.map(|first| self.first_credit(&booked, first)));
+            if let Some(DecidedClaim {
+                seen,
+                decided,
+                audit,
+            }) = claim
+            {
+                let (_, writes) = self.replacing(seen, decided, booked.recorded_at, audit);
+                guards.extend(writes);
+            }
             let counted = counted.iter();
             guards.extend(counted.map(|counted| self.counted(&booked.program, counted)));
             guards.extend(caps.iter().cloned());

@@ -32,18 +32,40 @@ impl Store {
             said: Some(seen.answer()),
             ..erased.clone()
         });
-        let mut writes = vec![Write::Replace {
-            table: self.core(),
-            row,
-            condition: "ver = :seen".to_owned(),
-            values: vec![(":seen".into(), number(seen.ver))],
-        }];
+        let as_seen = || {
+            let values = vec![(":seen".into(), number(seen.ver))];
+            ("ver = :seen".to_owned(), values)
+        };
+        let mut removed = Vec::new();
         if erased.facts["customer_key"].is_null()
             && let Some(customer) = seen.facts["customer_key"].as_str()
         {
-            writes.extend(self.uncounted(seen, customer));
-            writes.extend(caps.iter().map(|used| self.untaken(&seen.program, used)));
+            removed.extend(self.uncounted(seen, customer));
+            removed.extend(caps.iter().map(|used| self.untaken(&seen.program, used)));
         }
+        // Many rules may have been asked about the customer. Whoever stops here leaves an order that still
+        // names them, and is erased the next time.
+        while removed.len() >= TRANSACTION_MOST {
+            let (condition, values) = as_seen();
+            let mut part = vec![Write::Check {
+                table: self.core(),
+                key: Key::new(row.get_text("pk")?, row.get_text("sk")?),
+                condition,
+                values,
+            }];
+            part.extend(removed.drain(..TRANSACTION_MOST - 1));
+            if matches!(self.transact(&part).await?, Outcome::Failed(_)) {
+                return Ok(false);
+            }
+        }
+        let (condition, values) = as_seen();
+        let mut writes = vec![Write::Replace {
+            table: self.core(),
+            row,
+            condition,
+            values,
+        }];
+        writes.extend(removed);
         Ok(matches!(self.transact(&writes).await?, Outcome::Done))
     }
 

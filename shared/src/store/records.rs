@@ -449,6 +449,47 @@ impl Store {
         now: Timestamp,
         audit: &Audit,
     ) -> Result<Replaced<R>, StoreError> {
+        let (next, mut writes) = self.replacing(seen, record, now, audit);
+        let day = day_of(next.since);
+        let gate = writes.len();
+        if R::IS_READ_BY_RUNS {
+            let (id, version) = (record.id(), next.version);
+            writes.push(self.gate_is_open(day, lane_of(&id, SHARDS)));
+            let change = Key::new(
+                changes_pk::<R>(day),
+                format!("{}#{version:09}", escaped(&id)),
+            );
+            writes.push(Write::Add {
+                table: self.core(),
+                row: Row::new(&change).text("id", id),
+            });
+        }
+        match self.transact(&writes).await? {
+            Outcome::Done => Ok(Replaced::Done(next)),
+            // Our own write may have landed with its answer lost and its token forgotten.
+            Outcome::Failed(reasons) => match self.record::<R>(&record.id()).await? {
+                Some(now_in_force)
+                    if now_in_force.version == next.version
+                        && now_in_force.record.to_json() == next.record.to_json() =>
+                {
+                    Ok(Replaced::Done(now_in_force))
+                }
+                _ if reasons.get(gate).is_some_and(Option::is_some) => {
+                    Err(StoreError::RunBegun(day))
+                }
+                _ => Ok(Replaced::Moved),
+            },
+        }
+    }
+
+    /// A record's next version, and the members of a transaction that put it in force if `seen` is.
+    pub(super) fn replacing<R: Record>(
+        &self,
+        seen: &Versioned<R>,
+        record: &R,
+        now: Timestamp,
+        audit: &Audit,
+    ) -> (Versioned<R>, Vec<Write>) {
         let next = Versioned {
             record: record.clone(),
             version: seen.version + 1,
@@ -473,7 +514,7 @@ impl Store {
             set.push_str(", affiliate_pk = :list");
             values.push((":list".into(), text(owner_list::<R>(&owner))));
         }
-        let mut writes = vec![
+        let writes = vec![
             Write::Change {
                 table: table.clone(),
                 key: key.clone(),
@@ -490,36 +531,7 @@ impl Store {
                 row: audit_row(audit, now, &key, next.version),
             },
         ];
-        let day = day_of(next.since);
-        let gate = writes.len();
-        if R::IS_READ_BY_RUNS {
-            let (id, version) = (record.id(), next.version);
-            writes.push(self.gate_is_open(day, lane_of(&id, SHARDS)));
-            let change = Key::new(
-                changes_pk::<R>(day),
-                format!("{}#{version:09}", escaped(&id)),
-            );
-            writes.push(Write::Add {
-                table: self.core(),
-                row: Row::new(&change).text("id", id),
-            });
-        }
-        match self.transact(&writes).await? {
-            Outcome::Done => Ok(Replaced::Done(next)),
-            // Our own write may have landed with its answer lost and its token forgotten.
-            Outcome::Failed(reasons) => match self.record::<R>(&record.id()).await? {
-                Some(now_in_force)
-                    if now_in_force.version == next.version
-                        && now_in_force.record.to_json() == next.record.to_json() =>
-                {
-                    Ok(Replaced::Done(next))
-                }
-                _ if reasons.get(gate).is_some_and(Option::is_some) => {
-                    Err(StoreError::RunBegun(day))
-                }
-                _ => Ok(Replaced::Moved),
-            },
-        }
+        (next, writes)
     }
 
     /// Part of a list, oldest first, with where it goes on. A view: it may lag a moment.

@@ -2,6 +2,7 @@
 
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::booking::Booked;
@@ -58,7 +59,32 @@ pub struct Waiting {
     pub programs: Vec<ProgramId>,
 }
 
+/// What became of a reversal whose sale is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// It is kept, or was before.
+    Kept,
+    /// Another of the same name waits already, with other content.
+    Conflict,
+}
+
 impl Waiting {
+    /// Whether both take back the same, however their amounts are spelled.
+    fn has_content_of(&self, other: &Self) -> bool {
+        let value = |text: &String| {
+            let value = text.parse::<Decimal>().map(|value| value.normalize());
+            value.map_or_else(|_| text.clone(), |value| value.to_string())
+        };
+        let items = |of: &Self| -> Vec<(String, String)> {
+            let each = of.items.iter();
+            each.map(|(sku, amount)| (sku.clone(), value(amount)))
+                .collect()
+        };
+        self.amount.as_ref().map(value) == other.amount.as_ref().map(value)
+            && self.currency == other.currency
+            && items(self) == items(other)
+    }
+
     /// Whether it is meant for this program, and may take back of it.
     #[must_use]
     pub fn is_of(&self, program: &ProgramId) -> bool {
@@ -116,6 +142,12 @@ fn waiting_key(order: &OrderKey, waiting: &Waiting) -> Key {
     if let Some(program) = &waiting.program {
         sk.push('#');
         sk.push_str(&escaped(program.as_str()));
+    }
+    // What one credential may not take back, another one may. No program's id begins so.
+    if !waiting.programs.is_empty() {
+        let programs: Vec<&str> = waiting.programs.iter().map(ProgramId::as_str).collect();
+        sk.push_str("#~");
+        sk.push_str(&digest(&json!(programs).to_string())[..16]);
     }
     Key::new(partition(order), sk)
 }
@@ -295,7 +327,8 @@ impl Store {
         Ok((reversals, next))
     }
 
-    /// Keeps a reversal for 30 days, until its sale arrives. The same again keeps the first.
+    /// Keeps a reversal for 30 days, until its sale arrives. The same again keeps the first; of the same
+    /// name there is one.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -304,7 +337,7 @@ impl Store {
         order: &OrderKey,
         waiting: &Waiting,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Waits, StoreError> {
         let until = now.saturating_add((WAITS_DAYS * 24).hours()).unwrap_or(now);
         let row = Row::new(&waiting_key(order, waiting))
             .text_if("goal", waiting.goal.clone())
@@ -326,7 +359,39 @@ impl Store {
             condition: "attribute_not_exists(pk) OR expires_at <= :now".to_owned(),
             values: vec![(":now".into(), number(now.as_second()))],
         };
-        self.transact(&[keep]).await?;
+        let kept = self.transact(&[keep]).await?;
+        let Outcome::Failed(mut held) = kept else {
+            return Ok(Waits::Kept);
+        };
+        let standing = held.pop().flatten().flatten();
+        let standing = standing.as_ref().map(read_waiting).transpose()?;
+        // Its own write may have landed with its answer lost.
+        let is_same = standing.is_none_or(|standing| standing.has_content_of(waiting));
+        Ok(if is_same {
+            Waits::Kept
+        } else {
+            Waits::Conflict
+        })
+    }
+
+    /// Lets a reversal wait no longer whose sender was told that it has to say more.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn let_reversal_go(
+        &self,
+        order: &OrderKey,
+        waiting: &Waiting,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let expire = Write::Change {
+            table: self.core(),
+            key: waiting_key(order, waiting),
+            set: format!("SET {EXPIRES_AT} = :now"),
+            condition: "attribute_exists(pk)".to_owned(),
+            values: vec![(":now".into(), number(now.as_second()))],
+        };
+        self.transact(&[expire]).await?;
         Ok(())
     }
 

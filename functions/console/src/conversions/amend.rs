@@ -84,6 +84,20 @@ impl Wanted {
             .commissions)
     }
 
+    /// Whether the order was amended so before.
+    ///
+    /// # Errors
+    /// 409 `exists` where it was by the same name, and in another way; 503.
+    pub async fn was_done(&self, app: &App, seen: &Conversion) -> Result<bool, Problem> {
+        let fingerprint = self.fingerprint();
+        let known = app.store.amendment(seen, &self.id, &fingerprint);
+        match known.await.map_err(unavailable)? {
+            None => Ok(false),
+            Some(Amended::Conflict) => Err(Problem::conflict("exists")),
+            Some(_) => Ok(true),
+        }
+    }
+
     fn fingerprint(&self) -> String {
         let lines: Vec<_> = self
             .items

@@ -8,6 +8,7 @@ use shared::conversion::{Conversion, OrderKey, Status, digest, is_order_id};
 use shared::http_types::{Fields, Page, Problem, Request, Response, is_note};
 use shared::ids::{MerchantId, ProgramId};
 use shared::lambda::Watch;
+use shared::money::Money;
 use shared::reversing::{self, Asked};
 use shared::rights::{Action, Caller, Subject};
 use shared::setup::{Goal, Merchant, OrderScope};
@@ -126,6 +127,10 @@ fn lines(request: &Request) -> Result<Vec<Result<Fields, Problem>>, Problem> {
         .iter()
         .map(str::to_owned)
         .collect();
+    // A list without its first line would have an order's id for a column.
+    if !columns.iter().any(|name| name == "order_id") {
+        return Err(Problem::invalid("parameter_missing", "order_id"));
+    }
     if let Some(unknown) = columns
         .iter()
         .find(|name| !MEMBERS.contains(&name.as_str()))
@@ -203,6 +208,11 @@ impl Bulk<'_> {
             _ => return Err(Problem::invalid("goal_required", "goal")),
         };
         let is_named = id.is_some();
+        // Saved again, a list spells its amounts in another way.
+        let amount = amount.map(|text| {
+            let amount = Money::parse(&text, seen.currency);
+            amount.map_or(text, |amount| amount.to_string())
+        });
         let name = id.unwrap_or_else(|| {
             let content = json!([order_id, seen.key.goal, action, amount, reason]);
             format!("line {}", digest(&content.to_string()))
@@ -295,6 +305,9 @@ impl Bulk<'_> {
             reason,
         };
         if self.is_dry {
+            if reversing::was_taken(self.app, &asked, &seen).await? {
+                return Ok(self.answer(&seen, "unchanged"));
+            }
             let taken = reversing::would_take(&asked, &seen)?;
             let mut answer = self.answer(&seen, "would_change");
             answer["amount"] = json!(taken.to_string());
@@ -320,6 +333,9 @@ impl Bulk<'_> {
     ) -> Result<Value, Problem> {
         let wanted = amend::Wanted::of_amount(&seen, name, amount, reason)?;
         if self.is_dry {
+            if wanted.was_done(self.app, &seen).await? {
+                return Ok(self.answer(&seen, "unchanged"));
+            }
             let commissions = wanted.rated(self.app, &seen).await?;
             let mut answer = self.answer(&seen, "would_change");
             answer["commissions"] = commissions.iter().map(ToString::to_string).collect();

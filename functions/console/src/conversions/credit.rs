@@ -11,7 +11,7 @@ use shared::money::Money;
 use shared::reckoning::{NotReckoned, Order};
 use shared::reversing::apply_waiting;
 use shared::setup::{Affiliate, Cap, Merchant, Program};
-use shared::store::{Besides, Counted, FirstCredit, Recorded, Versioned};
+use shared::store::{Besides, Counted, DecidedClaim, FirstCredit, Recorded, Versioned};
 
 const RACES_MOST: u32 = 8;
 
@@ -33,12 +33,15 @@ pub struct Wanted<'a> {
     /// Of an order that came without one, or that nobody told us of; another keeps its own.
     pub amount: Option<Money>,
     pub word: Word,
+    /// What is decided with it.
+    pub claim: Option<&'a DecidedClaim>,
 }
 
 /// Credits the order, once: whoever has it already is told the same again.
 ///
 /// # Errors
-/// 409 `order_credited` where others have it; 422; 503.
+/// 409 `order_credited` where others have it, `order_void` where a claim is of one that came to nothing; 422;
+/// 503.
 pub async fn credit(app: &App, wanted: &Wanted<'_>, now: Timestamp) -> Result<Conversion, Problem> {
     for _ in 0..RACES_MOST {
         let standing = app
@@ -66,10 +69,13 @@ pub async fn credit(app: &App, wanted: &Wanted<'_>, now: Timestamp) -> Result<Co
                     .iter()
                     .map(|credit| &credit.affiliate)
                     .any(is_own);
-                return if is_theirs {
-                    Ok(known)
-                } else {
-                    Err(Problem::conflict("order_credited"))
+                let is_void = matches!(known.stands(), Status::Rejected | Status::Reversed);
+                return match is_theirs {
+                    true if is_void && wanted.word == Word::Claim => {
+                        Err(Problem::conflict("order_void"))
+                    }
+                    true => Ok(known),
+                    false => Err(Problem::conflict("order_credited")),
                 };
             }
         };
@@ -233,7 +239,10 @@ async fn credited(
         "decided_by": kind,
         "credits": [reckoned.to_json(1)],
     });
-    let mut besides = Besides::default();
+    let mut besides = Besides {
+        claim: wanted.claim.cloned(),
+        ..Besides::default()
+    };
     if let Some(key) = customer_key {
         let known = app.store.customer(&base.key.merchant, key, &terms.id).await;
         if known.map_err(unavailable)?.is_none() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde_json::{Value, json};
 use shared::app::{App, unavailable};
-use shared::commission::{NoCommission, Rules};
+use shared::commission::NoCommission;
 use shared::conversion::Conversion;
 use shared::http_types::{Cursor, Fields, Page, Problem, Request, Response};
 use shared::money::Money;
@@ -15,6 +15,7 @@ use shared::setup::Program;
 use shared::store::{ConversionsOf, Versioned};
 
 use super::frozen::whole_of;
+use crate::preview::proposed;
 use crate::serve::visible;
 
 /// How many orders one call goes through; it says where to go on.
@@ -32,9 +33,7 @@ pub async fn replay(
     let mut fields = Fields::from_json(&request.body)?;
     let version = fields.whole("version")?;
     let rules = fields.value("commission")?;
-    let rules = rules
-        .map(|rules| Rules::parse(&rules, program.record.currency))
-        .transpose()?;
+    let rules = rules.map(|rules| proposed(&program, &rules)).transpose()?;
     let from = fields
         .day("from")?
         .ok_or_else(|| Problem::invalid("parameter_missing", "from"))?;
