@@ -3,17 +3,21 @@
 
 mod orders;
 mod pockets;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::cast::{AFFILIATES, BOUNDED, CUSTOMERS, PROGRAMS, TERMS, customer};
+use crate::cast::{AFFILIATES, BOUNDED, CUSTOMERS, Commission, PROGRAMS, TERMS, customer};
 use crate::history::{DAY, HOUR, MINUTE, Part, Step};
 use crate::model;
 use crate::people::{Click, People, click_name};
-use crate::world::{Function, affiliate_id, function_of, minor};
+use crate::world::{
+    AFTER_AN_END, Function, OVER_BUDGET, affiliate_id, function_of, instant, minor,
+};
+use versions::Versions;
 
 /// Whose money, of whom, in what.
 type Pocket = (String, String, String);
@@ -79,14 +83,21 @@ pub async fn all(people: &People) {
     runs_say_the_same(people).await;
     let mut due = Due::default();
     let mut orders = BTreeMap::new();
+    let mut versions = Vec::new();
+    for program in 0..PROGRAMS.len() {
+        versions.push(Versions::of(people, program).await);
+    }
     for order in 0..people.history.orders.len() {
-        if let Some(found) = orders::is_credited_once(people, order, &accepted, &mut due).await {
+        let of_program = &versions[people.history.orders[order].program];
+        let found = orders::is_credited_once(people, order, of_program, &accepted, &mut due).await;
+        if let Some(found) = found {
             orders.insert(order, found);
         }
     }
     customers_are_credited_once(people, &orders);
     steps_are_climbed_once(people, &orders);
-    budgets_hold(people, &orders);
+    rules_end_for_customers(people, &orders);
+    budgets_hold(people, &orders, &versions);
     pockets::adjusted_once(people, &mut due);
     for affiliate in 0..AFFILIATES {
         pockets::affiliate_is_paid(people, affiliate, &mut due, days).await;
@@ -187,30 +198,28 @@ fn amended(people: &People, order: usize) -> Vec<i64> {
 /// Every reversal is sent once more: what it is told now is the truth of it.
 async fn reversals(people: &People) -> Accepted {
     let mut truth = BTreeMap::new();
-    for step in people.history.steps() {
-        if let Step::Reverse { order, part, .. } = step {
-            let answer = people.reverse(*order, *part).await;
-            let key = (*order, part.map(|part| part.id));
-            truth.insert(key, (*part, answer.status));
-            // One that waited for its sale was applied when that came, unless it was too much until
-            // the order got a new value.
-            let is_amended = !amended(people, *order).is_empty();
-            let seen = people.seen.borrow();
-            let said = seen.reversals.get(&key);
-            let is_known =
-                said.is_some_and(|said| said.contains(&200) || said.contains(&404) && !is_amended);
-            if is_known && answer.status == 200 && answer.body["result"] == "created" {
-                people.world.wrong(
-                    "one reversal",
-                    format!("a reversal of o{order} was not kept: {part:?}"),
-                );
-            }
-            if !matches!(answer.status, 200 | 404 | 422) {
-                people.world.wrong(
-                    "answers",
-                    format!("a reversal of o{order} was answered {answer:?}"),
-                );
-            }
+    for (order, part) in people.history.reversals() {
+        let answer = people.reverse(order, part).await;
+        let key = (order, part.map(|part| part.id));
+        truth.insert(key, (part, answer.status));
+        // One that waited for its sale was applied when that came, unless it was too much until
+        // the order got a new value.
+        let is_amended = !amended(people, order).is_empty();
+        let seen = people.seen.borrow();
+        let said = seen.reversals.get(&key);
+        let is_known =
+            said.is_some_and(|said| said.contains(&200) || said.contains(&404) && !is_amended);
+        if is_known && answer.status == 200 && answer.body["result"] == "created" {
+            people.world.wrong(
+                "one reversal",
+                format!("a reversal of o{order} was not kept: {part:?}"),
+            );
+        }
+        if !matches!(answer.status, 200 | 404 | 422) {
+            people.world.wrong(
+                "answers",
+                format!("a reversal of o{order} was answered {answer:?}"),
+            );
         }
     }
     truth
@@ -303,7 +312,7 @@ fn bounds_hold(people: &People) {
 }
 
 /// Whether the affiliate is active by each of its terms.
-fn is_always_active(people: &People, affiliate: usize) -> bool {
+pub(super) fn is_always_active(people: &People, affiliate: usize) -> bool {
     let changes = people.history.steps().filter_map(|step| match step {
         Step::Terms {
             affiliate: of,
@@ -363,38 +372,107 @@ fn is_over_budget(answer: &tests::Answer) -> bool {
     answer.status == 422 && answer.body["code"] == "cap_reached"
 }
 
-/// No more is earned than a budget has, and nothing is refused for which it has room.
-fn budgets_hold(people: &People, orders: &BTreeMap<usize, Value>) {
-    for (number, program) in PROGRAMS.iter().enumerate() {
-        let Some(budget) = program.budget else {
+/// A rule that ends pays for the first orders of a customer, and for no other, whoever brought them.
+fn rules_end_for_customers(people: &People, orders: &BTreeMap<usize, Value>) {
+    let mut paid: BTreeMap<(usize, usize), (usize, usize, usize)> = BTreeMap::new();
+    for (order, found) in orders {
+        let number = people.history.orders[*order].program;
+        let program = PROGRAMS[number].of_version(orders::version_of(found));
+        let Commission::Ending { .. } = program.commission else {
             continue;
         };
+        // Of a customer who was forgotten nobody knows any more what came before.
+        let who = customer(*order);
+        let seen = people.seen.borrow();
+        if seen.forgotten.contains(&(program.merchant, who)) {
+            continue;
+        }
+        let may_earn = model::commissions(&program, minor(&found["amount"]));
+        for credit in found["commissions"].as_array().into_iter().flatten() {
+            let (firsts, others, all) = paid.entry((number, who)).or_default();
+            let earned = minor(&credit["amount"]);
+            people
+                .world
+                .meets(AFTER_AN_END, usize::from(earned == may_earn[1]));
+            // A small amount earns the same by both.
+            *firsts += usize::from(earned == may_earn[0] && earned != may_earn[1]);
+            *others += usize::from(earned == may_earn[1] && earned != may_earn[0]);
+            *all += 1;
+        }
+    }
+    for ((number, who), (firsts, others, all)) in paid {
+        let Commission::Ending { most, .. } = PROGRAMS[number].commission else {
+            continue;
+        };
+        if firsts > most || others > all.saturating_sub(most) {
+            let what = format!(
+                "customer {who} had {firsts} first orders, and {others} later ones of {all}"
+            );
+            people.world.wrong("one customer", what);
+        }
+    }
+}
+
+/// No more is earned than a budget has, and nothing is refused for which it has room.
+fn budgets_hold(people: &People, orders: &BTreeMap<usize, Value>, versions: &[Versions]) {
+    for (number, program) in PROGRAMS.iter().enumerate() {
+        let Some(orders_a_day) = program.orders_a_day.filter(|_| program.budget.is_some()) else {
+            continue;
+        };
+        let versions = &versions[number];
+        let budgets = (1..=versions.count()).filter_map(|of| program.of_version(of).budget);
+        let (least, most) = (budgets.clone().min(), budgets.max());
+        let (least, most) = (least.unwrap_or(0), most.unwrap_or(0));
         let is_theirs = |order: &usize| people.history.orders[*order].program == number;
-        let earned = |order: usize, content: usize| {
+        let earned = |order: usize, content: usize, version: i64| {
             let amount = people.history.orders[order].amounts[content];
-            model::commissions(program, amount)[0]
+            model::commissions(&program.of_version(version), amount)[0]
         };
         // An amendment asks for nothing of a budget: what counts is what came first.
-        let credited = orders
+        let credited: Vec<(&usize, &Value)> = orders
             .iter()
-            .filter(|(order, found)| is_theirs(order) && found["commissions"] != json!([]));
+            .filter(|(order, found)| is_theirs(order) && found["commissions"] != json!([]))
+            .collect();
         let taken: i64 = credited
-            .map(|(order, _)| earned(*order, orders::taken_content(people, *order)))
+            .iter()
+            .map(|(order, found)| {
+                let content = orders::taken_content(people, **order);
+                earned(**order, content, orders::version_of(found))
+            })
             .sum();
-        if taken > budget {
-            people.world.wrong(
-                "budgets",
-                format!("{taken} of a budget of {budget} were earned"),
-            );
+        if taken > most {
+            let what = format!("{taken} of a budget of {most} were earned");
+            people.world.wrong("budgets", what);
+        }
+        let mut of_day: BTreeMap<(String, &str), usize> = BTreeMap::new();
+        for (_, found) in &credited {
+            let day = &found["occurred_at"].as_str().unwrap_or_default()[..10];
+            for credit in found["commissions"].as_array().into_iter().flatten() {
+                let affiliate = credit["affiliate"].as_str().unwrap_or_default();
+                *of_day.entry((day.to_owned(), affiliate)).or_default() += 1;
+            }
+        }
+        for ((day, affiliate), count) in &of_day {
+            if *count > orders_a_day {
+                let what = format!("{affiliate} has {count} orders of {day}");
+                people.world.wrong("budgets", what);
+            }
         }
         let seen = people.seen.borrow();
         for (order, posts) in seen.posts.iter().filter(|(order, _)| is_theirs(order)) {
             for posted in posts.iter().filter(|posted| is_over_budget(&posted.answer)) {
-                let wanted = earned(*order, posted.content);
-                if taken + wanted <= budget {
+                people.world.meets(OVER_BUDGET, 1);
+                let day = instant(posted.at).to_string()[..10].to_owned();
+                let is_full = of_day
+                    .iter()
+                    .any(|((of, _), count)| *of == day && *count >= orders_a_day);
+                let may_judge = versions.that_may_judge(posted.at, i64::MIN);
+                let wanted = may_judge.map(|version| earned(*order, posted.content, version));
+                let wanted = wanted.max().unwrap_or(0);
+                if !is_full && taken + wanted <= least {
                     people.world.wrong(
                         "budgets",
-                        format!("o{order}: {wanted} were refused, and {taken} of {budget} taken"),
+                        format!("o{order}: {wanted} were refused, and {taken} of {least} taken"),
                     );
                 }
             }

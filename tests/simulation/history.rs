@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::cast::{AFFILIATES, Commission, PROGRAMS, TERMS, basket, customer};
+use crate::cast::{AFFILIATES, Commission, LEAD, PROGRAMS, SALE, TERMS, basket, customer};
 
 /// Milliseconds.
 pub const SECOND: i64 = 1_000;
@@ -20,10 +20,23 @@ fn shop(rng: &mut Rng) -> usize {
     rng.usize(0..PROGRAMS.len() * 2 - 1) / 2
 }
 
+/// How long ago an order was made that is posted now, in milliseconds: some shops tell of what nobody
+/// clicked for at the day's end only.
+fn ago(rng: &mut Rng, click: Option<usize>) -> i64 {
+    if click.is_none() && rng.bool() {
+        rng.i64(0..DAY)
+    } else {
+        rng.i64(0..200_000)
+    }
+}
+
 /// One order of a merchant's shop. Its content is one of two: what a sender says of it may change.
 #[derive(Debug, Clone)]
 pub struct Order {
     pub program: usize,
+    pub goal: &'static str,
+    /// The number in its id, which orders of different goals may share.
+    pub id: usize,
     /// In minor units.
     pub amounts: [i64; 2],
 }
@@ -47,12 +60,19 @@ pub enum Step {
         affiliate: usize,
         is_human: bool,
     },
-    /// `copies` at once; `back` milliseconds ago by the shop's clock.
+    /// `copies` at once; `back` milliseconds ago by the shop's clock. With the coupon of an affiliate.
     Post {
         order: usize,
         click: Option<usize>,
+        coupon: Option<usize>,
         content: usize,
         back: i64,
+        copies: usize,
+    },
+    /// Posts and reversals of a shop in one request, a line each.
+    Batch {
+        merchant: usize,
+        lines: Vec<Step>,
         copies: usize,
     },
     /// Without a part: all that is left. It waits so many milliseconds before it comes.
@@ -119,6 +139,10 @@ pub enum Step {
     Terms {
         affiliate: usize,
         terms: usize,
+    },
+    /// Other terms of a program: its next version.
+    Version {
+        program: usize,
     },
     /// The schedule's event of so many milliseconds ago, delivered this often.
     Run {
@@ -223,15 +247,23 @@ impl History {
         let mut before: Option<(usize, usize, usize)> = None;
         for order in 0..rng.usize(3..=ORDERS_MOST) {
             // A letter to many readers brings several orders at once.
-            let by_steps =
-                |number: usize| matches!(PROGRAMS[number].commission, Commission::Steps { .. });
+            // Where orders are counted, most come several at once.
+            let counts = |number: usize| {
+                matches!(
+                    PROGRAMS[number].commission,
+                    Commission::Steps { .. } | Commission::Ending { .. }
+                )
+            };
             let rush = before
-                .filter(|(number, ..)| rng.u8(0..3) == 0 || by_steps(*number) && rng.u8(0..4) != 0);
+                .filter(|(number, ..)| rng.u8(0..3) == 0 || counts(*number) && rng.u8(0..4) != 0);
             let program = rush.map_or_else(|| shop(rng), |rush| rush.0);
             let sender = rush.map_or_else(|| rng.usize(0..AFFILIATES), |rush| rush.1);
             let amount = rng.i64(1..20_000);
+            let (goal, id) = self.named(rng, order, program);
             self.orders.push(Order {
                 program,
+                goal,
+                id,
                 amounts: [amount, amount + rng.i64(1..900)],
             });
             let mut known = Vec::new();
@@ -247,7 +279,7 @@ impl History {
                     click: clicks,
                     visitor: order,
                     program,
-                    affiliate: if rng.bool() || by_steps(program) {
+                    affiliate: if rng.bool() || counts(program) {
                         sender
                     } else {
                         rng.usize(0..AFFILIATES)
@@ -281,11 +313,14 @@ impl History {
                 } else {
                     rng.choice(&known).copied()
                 };
+                // Few say both whose coupon it was and what was clicked.
+                let is_told = rng.u8(0..if click.is_none() { 2 } else { 8 }) == 0;
                 let step = Step::Post {
                     order,
                     click,
+                    coupon: is_told.then(|| rng.usize(0..AFFILIATES)),
                     content: usize::from(post > 0 && rng.u8(0..5) == 0),
-                    back: rng.i64(0..200_000),
+                    back: ago(rng, click),
                     copies: [1, 1, 2, 4][rng.usize(0..4)],
                 };
                 self.push(from, step);
@@ -293,6 +328,24 @@ impl History {
             }
             self.afterwards(rng, order, amount, from);
         }
+    }
+
+    /// The goal and the id of an order: with two goals there may be one of each under one id.
+    fn named(&self, rng: &mut Rng, order: usize, program: usize) -> (&'static str, usize) {
+        if PROGRAMS[program].lead.is_none() {
+            return (SALE, order);
+        }
+        let is_free = |id: &usize| {
+            let of_id = self.orders.iter().filter(|order| order.id == *id);
+            self.orders[*id].program == program && of_id.count() == 1
+        };
+        let other = (0..order).rfind(is_free).filter(|_| rng.bool());
+        let goal = match other {
+            Some(other) if self.orders[other].goal == SALE => LEAD,
+            Some(_) => SALE,
+            None => [SALE, SALE, LEAD][rng.usize(0..3)],
+        };
+        (goal, other.unwrap_or(order))
     }
 
     /// Some customers buy once more, long after, and no click leads there.
@@ -315,11 +368,14 @@ impl History {
                 let amount = rng.i64(1..20_000);
                 self.orders.push(Order {
                     program,
+                    goal: SALE,
+                    id: order,
                     amounts: [amount, amount + rng.i64(1..900)],
                 });
                 let step = Step::Post {
                     order,
                     click: None,
+                    coupon: None,
                     content: 0,
                     back: rng.i64(0..200_000),
                     copies: [1, 1, 2][rng.usize(0..3)],
@@ -392,7 +448,9 @@ impl History {
                 self.push(moment, step);
             }
         }
-        if !program.knows_customers && rng.u8(0..4) == 0 {
+        // A lead that nobody posted could be claimed without an amount, and would then be another order.
+        let is_claimed = self.orders[order].goal == SALE && rng.u8(0..4) == 0;
+        if !program.knows_customers && is_claimed {
             let step = Step::Claim {
                 order,
                 affiliate: rng.usize(0..AFFILIATES),
@@ -512,6 +570,10 @@ impl History {
                 };
                 self.push(moment, step);
             }
+            if rng.u8(0..4) == 0 {
+                let program = shop(rng);
+                self.push(moment, Step::Version { program });
+            }
             if at >= FRIDAY + 3 * DAY + 2 * HOUR && rng.u8(0..3) == 0 {
                 let payer = if rng.bool() { "house" } else { "agency" };
                 self.push(moment, Step::Close { payer });
@@ -522,9 +584,48 @@ impl History {
                 _ => {}
             }
         }
-        for moment in &mut self.moments {
-            rng.shuffle(&mut moment.steps);
+        for moment in 0..self.moments.len() {
+            if rng.u8(0..4) == 0 {
+                self.batch(rng, moment);
+            }
+            rng.shuffle(&mut self.moments[moment].steps);
         }
+    }
+
+    /// A shop sends all of a moment in one request, in some order.
+    fn batch(&mut self, rng: &mut Rng, moment: usize) {
+        let merchant = rng.usize(0..2);
+        let orders = &self.orders;
+        let is_theirs = |step: &mut Step| match step {
+            Step::Post { order, .. } | Step::Reverse { order, wait: 0, .. } => {
+                PROGRAMS[orders[*order].program].merchant == merchant
+            }
+            _ => false,
+        };
+        let steps = &mut self.moments[moment].steps;
+        let mut lines: Vec<Step> = steps.extract_if(.., is_theirs).collect();
+        rng.shuffle(&mut lines);
+        if !lines.is_empty() {
+            let copies = [1, 1, 2][rng.usize(0..3)];
+            let step = Step::Batch {
+                merchant,
+                lines,
+                copies,
+            };
+            self.push(moment, step);
+        }
+    }
+
+    /// What is to be taken back of which order, alone or in a batch.
+    pub fn reversals(&self) -> impl Iterator<Item = (usize, Option<Part>)> {
+        let each = self.steps().flat_map(|step| match step {
+            Step::Batch { lines, .. } => lines.as_slice(),
+            step => std::slice::from_ref(step),
+        });
+        each.filter_map(|step| match step {
+            Step::Reverse { order, part, .. } => Some((*order, *part)),
+            _ => None,
+        })
     }
 
     /// All steps, moment by moment.

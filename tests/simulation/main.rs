@@ -22,7 +22,7 @@ use tokio::task::{JoinSet, LocalSet};
 use history::{History, MINUTE, Step};
 use people::People;
 use plants::Plant;
-use world::{Stages, Trouble, World};
+use world::{CLOSED_UNDER_WAY, Stages, Trouble, World};
 
 // A quarter of a world's time went into memory that is taken and given back at once.
 #[global_allocator]
@@ -95,6 +95,7 @@ async fn world(history: &History, plant: Option<Plant>, stages: &Stages) -> Outc
         for step in &moment.steps {
             let copies = match step {
                 Step::Post { copies, .. }
+                | Step::Batch { copies, .. }
                 | Step::Reverse { copies, .. }
                 | Step::Approve { copies, .. }
                 | Step::Amend { copies, .. }
@@ -137,11 +138,8 @@ async fn world(history: &History, plant: Option<Plant>, stages: &Stages) -> Outc
     for (trouble, count) in world.troubles.borrow().iter() {
         troubles.insert(format!("{trouble:?}"), *count);
     }
-    let mut sights = world.sights();
-    sights.insert(
-        "months closed while more happened",
-        u64::try_from(closed_under_way).unwrap_or(0),
-    );
+    world.meets(CLOSED_UNDER_WAY, closed_under_way);
+    let sights = world.sights();
     Outcome {
         wrongs: world.wrongs.borrow().clone(),
         met: Met {

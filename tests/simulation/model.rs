@@ -10,16 +10,21 @@ use crate::history::DAY;
 pub fn commissions(program: &Program, amount: i64) -> Vec<i64> {
     match program.commission {
         Commission::Steps { first, then, .. } => vec![first, then],
-        Commission::Share(thousandths) => vec![rounded(
-            program.rounding,
-            i128::from(amount) * i128::from(thousandths),
-            100_000,
-        )],
+        Commission::Flat(flat) => vec![flat],
+        Commission::Share(thousandths) => vec![share(program, amount, thousandths)],
+        Commission::Ending { first, then, .. } => {
+            vec![share(program, amount, first), share(program, amount, then)]
+        }
         Commission::Lines { .. } => {
             let lines = by_line(program, amount);
             vec![lines.iter().map(|(_, _, earned)| earned).sum()]
         }
     }
+}
+
+fn share(program: &Program, amount: i64, thousandths: i64) -> i64 {
+    let product = i128::from(amount) * i128::from(thousandths);
+    rounded(program.rounding, product, 100_000)
 }
 
 /// Each line of an order's basket: its sku, what it comes to, and what it earns, rounded by itself.
@@ -29,8 +34,7 @@ fn by_line(program: &Program, amount: i64) -> Vec<(&'static str, i64, i64)> {
     };
     let lines = basket(amount).into_iter().map(|(sku, of_line)| {
         let thousandths = if sku == SHOE { shoes } else { rest };
-        let product = i128::from(of_line) * i128::from(thousandths);
-        (sku, of_line, rounded(program.rounding, product, 100_000))
+        (sku, of_line, share(program, of_line, thousandths))
     });
     lines.collect()
 }

@@ -13,7 +13,8 @@ use tests::{Answer, BROWSER};
 use crate::cast::{PROGRAMS, Program, TERMS, basket, customer};
 use crate::history::{DAY, History, Part, Step};
 use crate::world::{
-    Function, Trouble, World, affiliate_id, decimal, instant, minor, slug, terms_json,
+    BATCH_LINES, Function, Trouble, World, affiliate_id, coupon, decimal, instant, minor,
+    program_json, slug, terms_json,
 };
 
 const ROBOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
@@ -21,6 +22,18 @@ const ROBOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.
 const LOOKS: u32 = 40;
 /// How many lanes a change of terms gives an affiliate at most.
 const LANES_MOST: u64 = 4;
+
+/// What a shop says of an order.
+#[derive(Debug, Clone, Copy)]
+struct Sale {
+    order: usize,
+    click: Option<usize>,
+    /// The affiliate's whose coupon it is.
+    coupon: Option<usize>,
+    content: usize,
+    /// When it was made, in milliseconds since 1970.
+    at: i64,
+}
 
 /// A visit that got an id.
 #[derive(Debug, Clone)]
@@ -38,6 +51,8 @@ pub struct Click {
 #[derive(Debug, Clone)]
 pub struct Posted {
     pub click: Option<usize>,
+    /// The affiliate whose coupon it brought.
+    pub coupon: Option<usize>,
     pub content: usize,
     pub at: i64,
     /// When that was, in milliseconds since 1970.
@@ -58,6 +73,14 @@ pub struct Payment {
 pub struct Change {
     pub under_way: (i64, i64),
     pub terms: usize,
+    pub was_done: bool,
+}
+
+/// A try to give a program its version of that number, from when to when in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct NewVersion {
+    pub number: i64,
+    pub under_way: (i64, i64),
     pub was_done: bool,
 }
 
@@ -89,6 +112,8 @@ pub struct Seen {
     pub dealings: BTreeMap<usize, Vec<(i64, i64)>>,
     /// By affiliate: each try to change its terms.
     pub changes: BTreeMap<usize, Vec<Change>>,
+    /// By program: each try to give it a new version.
+    pub versions: BTreeMap<usize, Vec<NewVersion>>,
     /// What a run of a day said, each time.
     pub runs: Vec<Value>,
     pub bank: BTreeMap<String, Payment>,
@@ -123,23 +148,16 @@ impl People {
                 self.visit(click, visitor, program, affiliate, is_human)
                     .await;
             }
-            Step::Post {
-                order,
-                click,
-                content,
-                back,
-                ..
-            } => {
-                self.post(order, click, content, at - back).await;
-            }
+            Step::Post { .. } => self.post(sale(&step, at)).await,
+            Step::Batch {
+                merchant, lines, ..
+            } => self.batch(merchant, &lines, at).await,
             Step::Reverse {
                 order, part, wait, ..
             } => {
                 tokio::time::sleep(Duration::from_millis(wait)).await;
                 let answer = self.reverse(order, part).await;
-                let mut seen = self.seen.borrow_mut();
-                let key = (order, part.map(|part| part.id));
-                seen.reversals.entry(key).or_default().push(answer.status);
+                self.reversed(order, part, &answer);
             }
             Step::Approve { order, .. } => self.decide(order, "approve").await,
             Step::Reject { order } => self.decide(order, "reject").await,
@@ -173,6 +191,7 @@ impl People {
                     .await;
             }
             Step::Terms { affiliate, terms } => self.change(affiliate, terms).await,
+            Step::Version { program } => self.next_version(program).await,
             Step::Run { back, .. } => self.run(at - back).await,
             Step::Bank { seed, .. } => {
                 let number = u64::try_from(number).unwrap_or(0);
@@ -266,44 +285,149 @@ impl People {
         None
     }
 
-    async fn post(&self, order: usize, click: Option<usize>, content: usize, at: i64) {
-        let known = self.click(click).await;
-        let click = click.filter(|_| known.is_some());
+    /// What an order is called.
+    pub fn order_id(&self, order: usize) -> String {
+        format!("o{}", self.history.orders[order].id)
+    }
+
+    /// What a shop says of an order, once it knows the click.
+    async fn sale_json(&self, sale: &Sale) -> Value {
+        let Sale { order, content, .. } = *sale;
         let terms = &self.history.orders[order];
         let program = PROGRAMS[terms.program];
         let mut body = json!({
-            "token": self.world.tokens[program.merchant], "order_id": format!("o{order}"),
-            "program": program.id, "amount": decimal(terms.amounts[content], program.currency),
-            "occurred_at": instant(at).to_string(),
+            "order_id": self.order_id(order), "program": program.id,
+            "amount": decimal(terms.amounts[content], program.currency),
+            "occurred_at": instant(sale.at).to_string(),
         });
+        if program.lead.is_some() {
+            body["goal"] = json!(terms.goal);
+        }
         if program.knows_customers {
             body["customer_id"] = json!(format!("customer {}", customer(order)));
         }
-        if let Some(click) = known {
+        if let Some(click) = self.click(sale.click).await {
             body["click_id"] = json!(click.id);
+        }
+        if let Some(affiliate) = sale.coupon {
+            body["coupon"] = json!(coupon(affiliate, program.id));
         }
         if program.has_basket() {
             body["items"] = lines(&program, terms.amounts[content]);
         }
+        body
+    }
+
+    async fn post(&self, sale: Sale) {
+        let mut body = self.sale_json(&sale).await;
+        let merchant = PROGRAMS[self.history.orders[sale.order].program].merchant;
+        body["token"] = json!(self.world.tokens[merchant]);
         let from = self.world.millis();
         let answer = self
             .world
             .deliver(Function::Postback, Method::POST, "/postback", "", &body)
             .await;
-        self.dealt(order, from);
+        self.dealt(sale.order, from);
+        self.posted(&sale, body["click_id"].is_string(), answer);
+    }
+
+    fn posted(&self, sale: &Sale, names_click: bool, answer: Answer) {
         let posted = Posted {
-            click,
-            content,
-            at,
+            click: sale.click.filter(|_| names_click),
+            coupon: sale.coupon,
+            content: sale.content,
+            at: sale.at,
             answered: self.world.millis(),
             answer,
         };
-        self.seen
-            .borrow_mut()
-            .posts
-            .entry(order)
-            .or_default()
-            .push(posted);
+        let mut seen = self.seen.borrow_mut();
+        seen.posts.entry(sale.order).or_default().push(posted);
+    }
+
+    /// Posts and reversals, a line each, until each is answered for good. Every second shop signs what it
+    /// sends, the others show their token.
+    async fn batch(&self, merchant: usize, steps: &[Step], at: i64) {
+        let mut bodies = Vec::new();
+        for step in steps {
+            let (mut body, kind) = match step {
+                Step::Reverse { order, part, .. } => {
+                    (self.reversal_json(*order, *part), "reversal")
+                }
+                step => (self.sale_json(&sale(step, at)).await, "conversion"),
+            };
+            body["type"] = json!(kind);
+            bodies.push(body);
+        }
+        let list: Vec<String> = bodies.iter().map(Value::to_string).collect();
+        let list = Value::String(list.join("\n"));
+        let (path, secret) = if merchant == 0 {
+            let token = &self.world.tokens[merchant];
+            (format!("/postback/batch?token={token}"), "")
+        } else {
+            let secret = self.world.secrets[merchant].as_str();
+            (format!("/postback/m{merchant}/batch"), secret)
+        };
+        let from = self.world.millis();
+        for _ in 0..LOOKS {
+            let answers = self
+                .lines(Function::Postback, &path, secret, &list, bodies.len())
+                .await;
+            for (place, answer) in answers.iter().enumerate() {
+                let status = answer.status;
+                if !matches!(status, 200 | 404 | 409 | 422 | 503) {
+                    let what = format!("a line of a batch was answered {answer:?}");
+                    self.world.wrong("answers", what);
+                }
+                self.world.meets(BATCH_LINES, 1);
+                match &steps[place] {
+                    _ if status == 503 => {}
+                    Step::Reverse { order, part, .. } => self.reversed(*order, *part, answer),
+                    step => {
+                        let sale = sale(step, at);
+                        self.dealt(sale.order, from);
+                        let names_click = bodies[place]["click_id"].is_string();
+                        self.posted(&sale, names_click, answer.clone());
+                    }
+                }
+            }
+            if !answers.is_empty() && answers.iter().all(|answer| answer.status < 500) {
+                return;
+            }
+            self.world.count(Trouble::Resent);
+            self.world.pause(Duration::from_secs(60)).await;
+        }
+        self.world
+            .wrong("answers", "a batch was never answered for good");
+    }
+
+    /// A list is sent once, a line each. None where nobody heard so many answers.
+    async fn lines(
+        &self,
+        function: Function,
+        path: &str,
+        bearer: &str,
+        list: &Value,
+        count: usize,
+    ) -> Vec<Answer> {
+        let world = &self.world;
+        let heard = world.call(function, Method::POST, path, bearer, list).await;
+        let answers: Vec<Answer> = heard
+            .iter()
+            .flat_map(|response| response.body.split(|byte| *byte == b'\n'))
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .map(|body: Value| Answer {
+                status: body["http"]
+                    .as_u64()
+                    .and_then(|status| u16::try_from(status).ok())
+                    .unwrap_or(503),
+                body,
+            })
+            .collect();
+        if answers.len() == count {
+            answers
+        } else {
+            Vec::new()
+        }
     }
 
     /// What began then, and is answered now, may have credited somebody with this order.
@@ -313,11 +437,13 @@ impl People {
         of_order.push((from, self.world.millis()));
     }
 
-    pub async fn reverse(&self, order: usize, part: Option<Part>) -> Answer {
-        let program = PROGRAMS[self.history.orders[order].program];
-        let mut body = json!({
-            "token": self.world.tokens[program.merchant], "order_id": format!("o{order}"),
-        });
+    fn reversal_json(&self, order: usize, part: Option<Part>) -> Value {
+        let terms = &self.history.orders[order];
+        let program = PROGRAMS[terms.program];
+        let mut body = json!({"order_id": self.order_id(order)});
+        if program.lead.is_some() {
+            body["goal"] = json!(terms.goal);
+        }
         if let Some(part) = part {
             let amount = decimal(part.amount, program.currency);
             body["reversal_id"] = json!(format!("r{}", part.id));
@@ -326,6 +452,13 @@ impl People {
                 Some(sku) => body["items"] = json!([{"sku": sku, "amount": amount}]),
             }
         }
+        body
+    }
+
+    pub async fn reverse(&self, order: usize, part: Option<Part>) -> Answer {
+        let merchant = PROGRAMS[self.history.orders[order].program].merchant;
+        let mut body = self.reversal_json(order, part);
+        body["token"] = json!(self.world.tokens[merchant]);
         self.world
             .deliver(
                 Function::Postback,
@@ -335,6 +468,12 @@ impl People {
                 &body,
             )
             .await
+    }
+
+    fn reversed(&self, order: usize, part: Option<Part>, answer: &Answer) {
+        let mut seen = self.seen.borrow_mut();
+        let key = (order, part.map(|part| part.id));
+        seen.reversals.entry(key).or_default().push(answer.status);
     }
 
     /// The id of an order's conversion, as its sender was told.
@@ -380,34 +519,31 @@ impl People {
             .iter()
             .map(|(order, is_approved)| {
                 let action = if *is_approved { "approve" } else { "reject" };
-                json!({"order_id": format!("o{order}"), "action": action, "reason": "a world"})
-                    .to_string()
+                json!({
+                    "order_id": self.order_id(*order), "goal": self.history.orders[*order].goal,
+                    "action": action, "reason": "a world",
+                })
+                .to_string()
             })
             .collect();
         let list = Value::String(list.join("\n"));
         let path = format!("/api/v1/conversions/decisions?merchant=m{merchant}");
         for _ in 0..LOOKS {
-            let world = &self.world;
-            let heard = world
-                .call(Function::Console, Method::POST, &path, &world.admin, &list)
+            let admin = &self.world.admin;
+            let answers = self
+                .lines(Function::Console, &path, admin, &list, lines.len())
                 .await;
-            let answers: Vec<Value> = heard
-                .iter()
-                .flat_map(|response| response.body.split(|byte| *byte == b'\n'))
-                .filter_map(|line| serde_json::from_slice(line).ok())
-                .collect();
-            let status = |answer: &Value| answer["http"].as_u64().unwrap_or(503);
-            if answers.len() == lines.len() && answers.iter().all(|answer| status(answer) < 500) {
+            if !answers.is_empty() && answers.iter().all(|answer| answer.status < 500) {
                 let mut seen = self.seen.borrow_mut();
                 for ((order, is_approved), answer) in lines.iter().zip(&answers) {
                     let decision = if *is_approved { "approve" } else { "reject" };
                     let statuses = seen.decisions.entry((*order, decision)).or_default();
-                    statuses.push(u16::try_from(status(answer)).unwrap_or(0));
+                    statuses.push(answer.status);
                 }
                 return;
             }
-            world.count(Trouble::Resent);
-            world.pause(Duration::from_secs(60)).await;
+            self.world.count(Trouble::Resent);
+            self.world.pause(Duration::from_secs(60)).await;
         }
         self.world
             .wrong("answers", "a list of decisions was never answered");
@@ -446,8 +582,8 @@ impl People {
         let world = &self.world;
         let program = PROGRAMS[self.history.orders[order].program].id;
         let body = json!({
-            "program": program, "order_id": format!("o{order}"), "note": "a world",
-            "occurred_at": instant(at).to_string(),
+            "program": program, "order_id": self.order_id(order), "note": "a world",
+            "goal": self.history.orders[order].goal, "occurred_at": instant(at).to_string(),
         });
         let key = &world.affiliates[affiliate];
         let path = "/api/v1/claims";
@@ -472,7 +608,7 @@ impl People {
         let code = answer.body["code"].as_str();
         let is_known = match answer.status {
             200 => true,
-            409 => code == Some("order_credited"),
+            409 => matches!(code, Some("order_credited" | "order_void")),
             422 => matches!(code, Some("amount_required" | "cap_reached")),
             _ => false,
         };
@@ -611,6 +747,54 @@ impl People {
             "answers",
             format!("the terms of {path} could not be changed"),
         );
+    }
+
+    /// The program's next version, of the terms that its number has.
+    async fn next_version(&self, program: usize) {
+        let path = format!("programs/{}", PROGRAMS[program].id);
+        for _ in 0..LOOKS {
+            let heard = self
+                .world
+                .call(
+                    Function::Console,
+                    Method::GET,
+                    &format!("/api/v1/{path}"),
+                    &self.world.admin,
+                    &json!({}),
+                )
+                .await;
+            let etag = heard.and_then(|response| {
+                let etag = response.headers.get("etag")?.to_str().ok()?;
+                Some(etag.to_owned())
+            });
+            let Some(etag) = etag else {
+                self.world.pause(Duration::from_secs(60)).await;
+                continue;
+            };
+            let number = 1 + etag.trim_matches('"').parse().unwrap_or(0);
+            let mut body = program_json(&PROGRAMS[program].of_version(number));
+            body["if-match"] = json!(etag);
+            let from = self.world.millis();
+            let answer = self.world.api(Method::PATCH, &path, &body).await;
+            let made = NewVersion {
+                number,
+                under_way: (from, self.world.millis()),
+                was_done: answer.status == 200,
+            };
+            let mut seen = self.seen.borrow_mut();
+            seen.versions.entry(program).or_default().push(made);
+            drop(seen);
+            match answer.status {
+                200 => return,
+                412 => {}
+                _ => {
+                    let what = format!("a new version of {path} was answered {answer:?}");
+                    self.world.wrong("answers", what);
+                }
+            }
+        }
+        self.world
+            .wrong("answers", format!("{path} could not be changed"));
     }
 
     /// As a schedule does: a few times, with the event's own time, and then the next day's run must do.
@@ -796,6 +980,27 @@ impl People {
         self.world
             .wrong("answers", format!("{payer}'s May has no report"));
         Vec::new()
+    }
+}
+
+/// What a step says of an order, at that moment.
+fn sale(step: &Step, at: i64) -> Sale {
+    match step {
+        Step::Post {
+            order,
+            click,
+            coupon,
+            content,
+            back,
+            ..
+        } => Sale {
+            order: *order,
+            click: *click,
+            coupon: *coupon,
+            content: *content,
+            at: at - back,
+        },
+        other => unreachable!("{other:?} tells of no order"),
     }
 }
 

@@ -63,11 +63,13 @@ pub enum Plant {
     AmendmentUnguarded,
     LinkUnknown,
     WaitingMiscounted,
+    TermsOfToday,
+    CustomerUncounted,
     StaleEpoch,
 }
 
 impl Plant {
-    pub const ALL: [(Self, &'static str); 47] = [
+    pub const ALL: [(Self, &'static str); 49] = [
         (
             Self::BucketWithoutCondition,
             "a bucket takes money whatever its state",
@@ -239,6 +241,14 @@ impl Plant {
         (
             Self::WaitingMiscounted,
             "a month goes on to show what waited and waits no more",
+        ),
+        (
+            Self::TermsOfToday,
+            "an order is judged by its program's newest terms, whenever it was made",
+        ),
+        (
+            Self::CustomerUncounted,
+            "two orders may both be the first of their customer",
         ),
         (
             Self::StaleEpoch,
@@ -488,6 +498,7 @@ impl Between {
                 Plant::StaleEpoch if is_close || is_drain => or(to, "#state = :closed"),
                 Plant::AmendmentUnguarded if sk.contains("#M#") => always(to),
                 Plant::StepUncounted if pk.starts_with("T#") => always(to),
+                Plant::CustomerUncounted if pk.starts_with("TC#") => always(to),
                 Plant::BudgetUnguarded if pk.starts_with("Q#") => always(to),
                 Plant::CreditWithoutVersion
                     if is_conversion && asks_version && function == "postback" =>
@@ -729,6 +740,13 @@ impl Between {
                     && answer["Attributes"]["gates_closed_at"].is_object() =>
             {
                 answer["Attributes"]["gates_closed_at"] = json!({"S": "2026-01-01T00:00:00Z"});
+            }
+            Plant::TermsOfToday
+                if operation == "GetItem"
+                    && pk(request).starts_with("program#")
+                    && answer["Item"]["since"].is_object() =>
+            {
+                answer["Item"]["since"] = json!({"S": "2026-01-01T00:00:00Z"});
             }
             Plant::HoldForgotten => {
                 let items = answer["Items"].as_array_mut().into_iter().flatten();

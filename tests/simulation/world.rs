@@ -2,7 +2,7 @@
 
 mod stage;
 
-pub use stage::Stages;
+pub use stage::{Stages, program_json};
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,6 +26,7 @@ use shared::app::{App, Keys};
 use shared::http_types::{Request, Response};
 use shared::keys::KeyRing;
 use shared::lambda::{Schedule, Watch};
+use shared::signature;
 use shared::store::Store;
 use tokio::time::Instant;
 
@@ -48,6 +49,27 @@ const INSTANCES: usize = 2;
 const LATENCY_MS: u64 = 4;
 /// How long people and servers are given for what they do in a moment.
 const MOMENT: Duration = Duration::from_secs(60);
+
+pub const CLOSED_UNDER_WAY: &str = "months closed while more happened";
+pub const BY_COUPON: &str = "orders by a coupon";
+pub const BY_OLD_TERMS: &str = "orders by terms that were not the last";
+pub const AFTER_AN_END: &str = "orders after their rule had ended";
+pub const LEADS: &str = "leads";
+pub const BATCH_LINES: &str = "lines of batches";
+pub const NEW_VERSIONS: &str = "new versions of programs";
+pub const OVER_BUDGET: &str = "posts that a budget refused";
+
+/// What is counted where it is looked at; a thousand worlds without any of it would be too tame.
+const MET: [&str; 8] = [
+    CLOSED_UNDER_WAY,
+    BY_COUPON,
+    BY_OLD_TERMS,
+    AFTER_AN_END,
+    LEADS,
+    BATCH_LINES,
+    NEW_VERSIONS,
+    OVER_BUDGET,
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
@@ -91,8 +113,9 @@ pub struct World {
     pub rng: RefCell<Rng>,
     pub admin: String,
     pub auditor: String,
-    /// By merchant.
+    /// By merchant: what it shows, and what it signs with.
     pub tokens: Vec<String>,
+    pub secrets: Vec<String>,
     /// The affiliates' own keys.
     pub affiliates: Vec<String>,
     /// The keys, and how often they changed.
@@ -106,6 +129,8 @@ pub struct World {
     told: Told,
     clients: [aws_sdk_dynamodb::Client; 5],
     pub troubles: RefCell<BTreeMap<Trouble, u64>>,
+    /// What is no trouble, and yet has to be met, as often as it was.
+    met: RefCell<BTreeMap<&'static str, u64>>,
     /// What must not be, in the order in which it was seen.
     pub wrongs: RefCell<Vec<(&'static str, String)>>,
 }
@@ -146,6 +171,7 @@ impl World {
             .expect("a stage is a snapshot of the engine");
         let mut world = Self::over(table, at, history.seed);
         world.tokens.clone_from(&stage.tokens);
+        world.secrets.clone_from(&stage.secrets);
         world.affiliates.clone_from(&stage.affiliates);
         for (number, terms) in history.terms.iter().enumerate() {
             world.gets_terms(number, TERMS[*terms]).await;
@@ -179,6 +205,7 @@ impl World {
             admin: "an-admin-of-a-simulated-world-00".to_owned(),
             auditor: "another-person-of-that-world-000".to_owned(),
             tokens: Vec::new(),
+            secrets: Vec::new(),
             affiliates: Vec::new(),
             ring: RefCell::new((0, ring)),
             instances: RefCell::default(),
@@ -189,6 +216,7 @@ impl World {
             clients: ["redirect", "postback", "payout", "report", "console"]
                 .map(|name| table.client(name)),
             troubles: RefCell::default(),
+            met: RefCell::new(MET.map(|name| (name, 0)).into()),
             wrongs: RefCell::default(),
             table,
         }
@@ -287,6 +315,12 @@ impl World {
 
     pub fn count(&self, trouble: Trouble) {
         *self.troubles.borrow_mut().entry(trouble).or_default() += 1;
+    }
+
+    /// Something of [`MET`].
+    pub fn meets(&self, what: &'static str, times: usize) {
+        let times = u64::try_from(times).unwrap_or(u64::MAX);
+        *self.met.borrow_mut().entry(what).or_default() += times;
     }
 
     /// Once in `of` times, while the network is rough.
@@ -442,14 +476,16 @@ impl World {
     /// What happened besides, by name.
     pub fn sights(&self) -> BTreeMap<&'static str, u64> {
         let (changes, _) = *self.ring.borrow();
-        BTreeMap::from([
+        let mut sights = self.met.borrow().clone();
+        sights.extend([
             ("pages cut short", self.table.short_pages()),
             (
                 "items that a list missed",
                 self.told.missed.load(Ordering::Relaxed),
             ),
             ("steps of a key's rotation", u64::from(changes)),
-        ])
+        ]);
+        sights
     }
 
     pub async fn api(&self, method: Method, path: &str, body: &Value) -> tests::Answer {
@@ -496,6 +532,11 @@ pub fn affiliate_id(number: usize) -> String {
 
 pub fn slug(affiliate: usize, program: &str) -> String {
     format!("a{affiliate}-{program}")
+}
+
+/// The code of an affiliate's coupon for a program.
+pub fn coupon(affiliate: usize, program: &str) -> String {
+    format!("{program}-OF-A{affiliate}")
 }
 
 /// Minor units as the wire has them.
@@ -547,6 +588,13 @@ fn request(
             header("cookie", browser[1].as_str().unwrap_or_default());
         }
         ("", _) => header("content-type", "application/json"),
+        (secret, Value::String(lines)) if secret.starts_with("whsec_") => {
+            let key = signature::parse_whsec(secret).expect("a secret as it was shown");
+            header("webhook-id", "a batch");
+            header("webhook-timestamp", &now.as_second().to_string());
+            let signed = signature::sign("a batch", now, lines.as_bytes(), &key);
+            header("webhook-signature", &signed);
+        }
         (bearer, _) => header("authorization", &format!("Bearer {bearer}")),
     }
     if let Some(version) = body.get("if-match").and_then(Value::as_str) {

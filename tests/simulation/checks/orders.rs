@@ -7,12 +7,17 @@ use serde_json::{Value, json};
 use shared::click::Visitor;
 use shared::ids::ProgramId;
 
-use super::{Accepted, Due, Payable, amended, day_number, get, told_of_amendments};
-use crate::cast::{Model, PROGRAMS, Program, basket};
+use super::versions::Versions;
+use super::{
+    Accepted, Due, Payable, amended, day_number, get, is_always_active, told_of_amendments,
+};
+use crate::cast::{LEAD, Model, PROGRAMS, Program, basket};
 use crate::history::{DAY, Part, SECOND};
 use crate::model;
 use crate::people::{Click, People, Posted, click_name, cookie_bytes};
-use crate::world::{SKEW, TIMEOUT_MS, affiliate_id, instant, minor};
+use crate::world::{
+    BY_COUPON, BY_OLD_TERMS, LEADS, SKEW, TIMEOUT_MS, affiliate_id, instant, minor,
+};
 
 /// How long before a click that was heard of the same visit may have been recorded unheard.
 const UNHEARD: i64 = 60_000;
@@ -41,6 +46,7 @@ struct Order<'a> {
 pub(super) async fn is_credited_once(
     people: &People,
     number: usize,
+    versions: &Versions,
     accepted: &Accepted,
     due: &mut Due,
 ) -> Option<Value> {
@@ -62,7 +68,9 @@ pub(super) async fn is_credited_once(
     let order = Order {
         people,
         number,
-        program: PROGRAMS[people.history.orders[number].program],
+        program: PROGRAMS[people.history.orders[number].program]
+            .of_version(version_of(&found))
+            .of_goal(people.history.orders[number].goal),
         posts,
         amended: amended(people, number),
         parts: of_order.map(|(_, part)| *part).collect(),
@@ -77,6 +85,7 @@ pub(super) async fn is_credited_once(
         order.is_of_whoever_may_have_it();
         let by_sku = order.taken_back();
         if !order.credits().is_empty() {
+            order.is_by_terms_in_force(versions);
             order.is_decided();
             order.earns(&by_sku, due);
         }
@@ -96,6 +105,11 @@ async fn recorded(people: &People, number: usize) -> BTreeSet<String> {
     let visits = people.world.store().visits_of(&id, visitor).await;
     let visits = visits.expect("the network is calm").into_iter();
     visits.map(|(_, name)| name).collect()
+}
+
+/// The version of its program that an order was judged by.
+pub(super) fn version_of(found: &Value) -> i64 {
+    found["explain"]["rule"]["version"].as_i64().unwrap_or(1)
 }
 
 /// What was said of an order when it was taken: one of two.
@@ -182,6 +196,31 @@ impl Order<'_> {
     /// Whether a person gave it to somebody.
     fn is_given(&self) -> bool {
         matches!(self.decided_by(), Some("claim" | "person"))
+    }
+
+    /// Terms count as they were when the order was made.
+    fn is_by_terms_in_force(&self, versions: &Versions) {
+        let occurred = self.found["occurred_at"].as_str().unwrap_or_default();
+        let at: Timestamp = occurred.parse().unwrap_or_default();
+        let seen = self.people.seen.borrow();
+        let dealings = seen.dealings.get(&self.number).into_iter().flatten();
+        let begun = dealings.map(|(from, _)| *from).min().unwrap_or(0);
+        let may_judge: Vec<i64> = versions
+            .that_may_judge(at.as_millisecond(), begun)
+            .collect();
+        let version = version_of(&self.found);
+        let (world, goal) = (
+            &self.people.world,
+            self.people.history.orders[self.number].goal,
+        );
+        world.meets(BY_OLD_TERMS, usize::from(version < versions.count()));
+        world.meets(BY_COUPON, usize::from(self.decided_by() == Some("coupon")));
+        world.meets(LEADS, usize::from(goal == LEAD));
+        if !may_judge.contains(&version) {
+            self.wrong(format!(
+                "made at {occurred} and judged by version {version}, and not by one of {may_judge:?}"
+            ));
+        }
     }
 
     fn has_its_value(&self) -> bool {
@@ -311,7 +350,8 @@ impl Order<'_> {
             .map(|(_, affiliate)| affiliate_id(*affiliate))
             .collect();
         let is_right = match self.decided_by() {
-            None => credits.is_empty() && must_earn.is_empty(),
+            None => credits.is_empty() && must_earn.is_empty() && !self.is_anybodys_by_coupon(),
+            Some("coupon") => credits.len() == 1 && self.is_by_coupon(&names),
             Some("claim" | "person") => credits.len() == 1 && !given_to.is_empty(),
             // Whose the customer is, is asked once all orders are known.
             Some("customer") => self.program.knows_customers && credits.len() == 1,
@@ -332,15 +372,48 @@ impl Order<'_> {
         }
     }
 
-    /// Where it was heard which post was credited: the click that it named decided, alone or with the
-    /// others of its journey.
-    fn is_by_the_post_that_won(&self) -> bool {
+    /// Whether a post that was taken brought the coupon of somebody who was never suspended, of an order
+    /// that was made when there were coupons.
+    fn is_anybodys_by_coupon(&self) -> bool {
+        let start = self.people.history.moments[0].at;
+        let taken = self
+            .posts
+            .iter()
+            .filter(|posted| posted.answer.status == 200 && posted.at >= start);
+        let mut owners = taken.filter_map(|posted| posted.coupon);
+        owners.any(|owner| is_always_active(self.people, owner))
+    }
+
+    /// Whether it is of whoever owns the coupon of a post, or of the one that was credited where that was
+    /// heard, which then named no click that may earn it.
+    fn is_by_coupon(&self, names: &BTreeSet<String>) -> bool {
+        let is_owners = |posted: &&Posted| {
+            let owner = posted.coupon.map(affiliate_id);
+            owner.is_some_and(|owner| names.contains(&owner))
+        };
+        match self.post_that_won() {
+            Some(won) => {
+                let (click, objection) = named(self.people, &self.program, won);
+                is_owners(&won) && (click.is_none() || objection.is_some())
+            }
+            None => self.posts.iter().any(|posted| is_owners(&posted)),
+        }
+    }
+
+    /// The post that was credited, where that was heard.
+    fn post_that_won(&self) -> Option<&Posted> {
         let is_won = |posted: &&Posted| {
             let body = &posted.answer.body;
             body["result"] == "created" && body["status"] != "unattributed"
         };
         let mut won = self.posts.iter().filter(is_won);
-        let (Some(won), None) = (won.next(), won.next()) else {
+        won.next().filter(|_| won.next().is_none())
+    }
+
+    /// Where it was heard which post was credited: the click that it named decided, alone or with the
+    /// others of its journey.
+    fn is_by_the_post_that_won(&self) -> bool {
+        let Some(won) = self.post_that_won() else {
             return true;
         };
         // Without a click nobody knows whose journey it was; one that may not earn itself still names it.
@@ -645,7 +718,8 @@ impl Order<'_> {
         let seen = self.people.seen.borrow();
         let visitor = (self.number, self.people.history.orders[self.number].program);
         let is_forgotten = seen.forgotten_visitors.contains(&visitor);
-        let is_by_clicks = !self.is_given() && self.decided_by() != Some("customer");
+        let is_by_clicks =
+            !self.is_given() && !matches!(self.decided_by(), Some("customer" | "coupon"));
         let parts = model::split(commission, credited.len());
         let mut shares = BTreeMap::new();
         let mut touches = BTreeSet::new();

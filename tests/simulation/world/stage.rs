@@ -12,8 +12,10 @@ use shared::rights::{ApiKey, KeyText};
 use shared::store::Audit;
 use tempfile::TempDir;
 
-use super::{Function, World, affiliate_id, decimal, slug, terms_json};
-use crate::cast::{AFFILIATES, BOUNDED, Commission, Model, PROGRAMS, Program, SHOE, TERMS, Terms};
+use super::{Function, World, affiliate_id, coupon, decimal, slug, terms_json};
+use crate::cast::{
+    AFFILIATES, BOUNDED, Commission, LEAD, Model, PROGRAMS, Program, SALE, SHOE, TERMS, Terms,
+};
 
 /// What every affiliate has before a history gives it its own.
 const STAGE_TERMS: Terms = TERMS[0];
@@ -28,6 +30,7 @@ pub struct Stages {
 pub(super) struct Stage {
     pub snapshot: PathBuf,
     pub tokens: Vec<String>,
+    pub secrets: Vec<String>,
     pub affiliates: Vec<String>,
 }
 
@@ -63,6 +66,7 @@ impl Stages {
             Arc::new(Stage {
                 snapshot,
                 tokens: world.tokens,
+                secrets: world.secrets,
                 affiliates: world.affiliates,
             })
         });
@@ -117,26 +121,31 @@ impl World {
             let token = made["secret"]["postback_token"].as_str();
             self.tokens
                 .push(token.expect("a new merchant has a token").to_owned());
+            let secret = made["secret"]["signing_secret"].as_str();
+            self.secrets
+                .push(secret.expect("a new merchant has a secret").to_owned());
         }
         for program in PROGRAMS {
             let model = match program.model {
                 Model::LastClick => "last_click",
                 Model::Linear => "linear",
             };
-            let mut json = json!({
+            let mut json = program_json(&program);
+            let members = json!({
                 "attribution": {"model": model},
                 "id": program.id, "merchant": format!("m{}", program.merchant), "name": program.id,
                 "currency": program.currency, "destination": "https://shop.example/",
-                "hold_days": program.hold_days, "rounding": program.rounding,
                 "approval": if program.is_manual { "manual" } else { "auto" },
                 "click_window": program.window, "status": "active", "override": "a world",
-                "commission": rules(&program),
             });
+            for (name, value) in members.as_object().into_iter().flatten() {
+                json[name] = value.clone();
+            }
             if program.approves_after_a_day {
                 json["approve_after"] = json!("24h");
             }
-            if let Some(budget) = program.budget {
-                json["caps"] = json!([{"amount": decimal(budget, program.currency)}]);
+            if program.lead.is_some() {
+                json["goals"] = json!([{"name": SALE}, {"name": LEAD}]);
             }
             self.made("programs", json).await;
         }
@@ -163,6 +172,10 @@ impl World {
                     link["click_cap"] = json!({"count": most, "period": "lifetime"});
                 }
                 self.made("links", link).await;
+                let code = coupon(number, program.id);
+                let coupon =
+                    json!({"program": program.id, "affiliate": affiliate_id(number), "code": code});
+                self.made("coupons", coupon).await;
             }
         }
     }
@@ -178,21 +191,50 @@ impl World {
     }
 }
 
+/// What a new version of a program may change.
+pub fn program_json(program: &Program) -> Value {
+    let mut json = json!({
+        "hold_days": program.hold_days, "rounding": program.rounding, "commission": rules(program),
+    });
+    let mut caps = Vec::new();
+    if let Some(budget) = program.budget {
+        caps.push(json!({"amount": decimal(budget, program.currency)}));
+    }
+    if let Some(most) = program.orders_a_day {
+        caps.push(json!({"per": "affiliate", "period": "day", "count": most}));
+    }
+    if !caps.is_empty() {
+        json["caps"] = json!(caps);
+    }
+    json
+}
+
 /// A program's rules as the API takes them.
 fn rules(program: &Program) -> Value {
     let percent = |share: i64| format!("{}.{:03}", share / 1_000, share % 1_000);
     let amount = |minor| decimal(minor, program.currency);
-    match program.commission {
-        Commission::Share(share) => json!([{"type": "percent", "percent": percent(share)}]),
+    let mut rules = match program.commission {
+        Commission::Share(share) => vec![json!({"type": "percent", "percent": percent(share)})],
+        Commission::Ending { most, first, then } => vec![
+            json!({"type": "percent", "percent": percent(first), "recurring": {"max_count": most}}),
+            json!({"type": "percent", "percent": percent(then)}),
+        ],
         Commission::Steps { first, from, then } => {
             let steps = json!([
                 {"from": 1, "amount": amount(first)}, {"from": from, "amount": amount(then)},
             ]);
-            json!([{"type": "tiered", "tiers": {"by": "count", "period": "lifetime", "steps": steps}}])
+            let tiers = json!({"by": "count", "period": "lifetime", "steps": steps});
+            vec![json!({"type": "tiered", "tiers": tiers})]
         }
-        Commission::Lines { shoes, rest } => json!([
-            {"type": "percent", "percent": percent(shoes), "when": {"sku": SHOE}},
-            {"type": "percent", "percent": percent(rest)},
-        ]),
+        Commission::Lines { shoes, rest } => vec![
+            json!({"type": "percent", "percent": percent(shoes), "when": {"sku": SHOE}}),
+            json!({"type": "percent", "percent": percent(rest)}),
+        ],
+        Commission::Flat(flat) => vec![json!({"type": "flat", "amount": amount(flat)})],
+    };
+    if let Some(lead) = program.lead {
+        let rule = json!({"type": "flat", "goal": LEAD, "amount": amount(lead)});
+        rules.insert(0, rule);
     }
+    json!(rules)
 }
