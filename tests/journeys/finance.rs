@@ -222,6 +222,86 @@ async fn adjustments_are_booked_once_under_their_name() {
     );
 }
 
+#[tokio::test]
+async fn a_debt_is_written_off_and_later_money_is_paid_whole() {
+    let world = World::with_shop(START).await;
+    sale(&world, "anna-shoes", "A-1", "50").await;
+    world.turn_to("2026-06-29T01:00:00Z").await;
+    let id = only_payout(&world).await["id"].as_str().unwrap().to_owned();
+    let sent = json!({"reference": "bank 17"});
+    let sent = world.post(&format!("payouts/{id}/sent"), sent).await;
+    assert_eq!(sent.status, 200, "{sent:?}");
+    assert_eq!(world.reversal(json!({"order_id": "A-1"})).await.status, 200);
+    world.turn_to("2026-06-30T01:00:00Z").await;
+    assert_eq!(world.balance("anna").await["payable"], "-5.00");
+
+    let write_off = json!({
+        "id": "w-1", "affiliate": "anna", "kind": "write_off", "currency": "EUR", "amount": "5",
+        "reason": "the shop bears it",
+    });
+    for status in [201, 200] {
+        let made = world.post("adjustments", write_off.clone()).await;
+        assert_eq!(
+            (made.status, &made.body["kind"], &made.body["amount"]),
+            (status, &json!("write_off"), &json!("5.00"))
+        );
+    }
+    // The other way it takes what nobody is owed any more.
+    let mut dust = write_off;
+    dust["id"] = json!("w-2");
+    dust["amount"] = json!("-0.02");
+    world.made("adjustments", dust).await;
+    sale(&world, "anna-shoes", "A-2", "30").await;
+    world.turn_to("2026-07-01T01:00:00Z").await;
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        ["adjustments", "payable", "in_payout", "paid"].map(|name| balance[name].as_str().unwrap()),
+        ["4.98", "0.00", "2.98", "5.00"]
+    );
+    assert_eq!(
+        columns(&report(&world, "2026-06").await, "anna"),
+        "0.00 8.00 5.00 4.98 0.00 7.98 0.00 0.00 2.98 0.00 0.00 n=2"
+    );
+    reconciled(&world).await;
+}
+
+#[tokio::test]
+async fn money_in_another_currency_than_its_affiliate_is_paid_in_is_held_and_says_so() {
+    let world = World::with_shop(START).await;
+    let paid_in = |currency: &str| json!({"payout": {"currency": currency}});
+    let dollars = world.patch("affiliates/anna", 1, paid_in("USD")).await;
+    assert_eq!(dollars.status, 200, "{dollars:?}");
+    sale(&world, "anna-shoes", "A-1", "50").await;
+    world.turn_to("2026-07-01T01:00:00Z").await;
+    let run = json!({"day": "2026-06-28"});
+    let run = world.post("payout-runs", run).await.body;
+    assert_eq!(
+        (&run["payouts"], &run["held"]),
+        (&json!(0), &json!(1)),
+        "{run}"
+    );
+    let balance = world.balance("anna").await;
+    let held = json!([{"reason": "other_currency", "amount": "5.00"}]);
+    assert_eq!(
+        (&balance["payable"], &balance["held"]),
+        (&json!("5.00"), &held)
+    );
+    let june = report(&world, "2026-06").await;
+    assert_eq!(june["rows"][0]["held_reason"], "other_currency");
+    let (csv, _) = raw(&world, "2026-06").await;
+    let csv = String::from_utf8(csv).unwrap();
+    assert!(csv.ends_with(",1,other_currency,\n"), "{csv}");
+
+    let euros = world.patch("affiliates/anna", 2, paid_in("EUR")).await;
+    assert_eq!(euros.status, 200, "{euros:?}");
+    world.turn_to("2026-07-02T01:00:00Z").await;
+    let balance = world.balance("anna").await;
+    assert_eq!(
+        (&balance["in_payout"], &balance["held"]),
+        (&json!("5.00"), &json!([]))
+    );
+}
+
 /// A network has people to pay before it has a merchant.
 #[tokio::test]
 async fn a_bonus_from_before_the_first_merchant_is_paid_and_its_month_can_be_closed() {
@@ -657,6 +737,8 @@ async fn whoever_is_not_of_finance_sees_no_report_and_moves_no_payout() {
             .to_owned();
         let bearer = format!("Bearer {key}");
         let headers = [("authorization", bearer.as_str())];
+        let nothing = "/api/v1/nothing/of/the/kind";
+        let nothing = world.send(Method::GET, nothing, &headers, "".into()).await;
         let mut statuses = Vec::new();
         for (method, path) in [
             (Method::GET, "reports/payouts/2026-06".to_owned()),
@@ -670,6 +752,10 @@ async fn whoever_is_not_of_finance_sees_no_report_and_moves_no_payout() {
             let path = format!("/api/v1/{path}");
             let response = world.send(method, &path, &headers, "{}".into()).await;
             statuses.push(response.status.as_u16());
+            if response.status == 404 {
+                let told = (&response.headers, &response.body);
+                assert_eq!(told, (&nothing.headers, &nothing.body), "{role} {path}");
+            }
         }
         assert_eq!(statuses, expected, "{role}");
     }

@@ -1,5 +1,6 @@
-//! Ten thousand requests a handler, well formed and nearly so, from one fixed seed: each is
-//! answered as the contract allows, none with a failure, and none tells what it should not.
+//! Ten thousand requests a handler (fewer to the reports), well formed and nearly so, from one
+//! fixed seed: each is answered as the contract allows, none with a failure, and none tells what it
+//! should not.
 
 mod changes;
 mod requests;
@@ -15,12 +16,14 @@ use proptest::strategy::{Strategy, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 use shared::http_types::{Request, Response};
-use tests::World;
+use tests::{Person, World};
 
 use changes::Draft;
 use requests::Known;
 
 const REQUESTS: usize = 10_000;
+/// As each of them may read a whole month, partition by partition.
+const REPORTS: usize = 3_000;
 /// So many are shown before the test gives up.
 const SHOWN_MOST: usize = 12;
 /// How often a visit is repeated where a loaded machine was too slow for its time limit.
@@ -188,6 +191,31 @@ const PAYOUT: Allowed = Allowed {
     ],
 };
 
+const REPORT: Allowed = Allowed {
+    statuses: &[200, 401, 403, 404, 405, 409, 422],
+    codes: &[
+        "cursor_invalid",
+        "days_open",
+        "earlier_month_open",
+        "flag_invalid",
+        "format_unknown",
+        "four_eyes",
+        "json_invalid",
+        "limit_invalid",
+        "method_not_allowed",
+        "not_an_object",
+        "not_approved",
+        "not_found",
+        "not_prepared",
+        "parameter_repeated",
+        "parameter_unknown",
+        "payer_required",
+        "payer_unknown",
+        "unauthorised",
+        "utf8_invalid",
+    ],
+};
+
 const HOSTS: [&str; 4] = [
     "shop.example",
     "www.shop.example",
@@ -253,24 +281,62 @@ async fn whatever_comes_to_the_payout_function_is_answered_by_the_contract() {
     }
 }
 
+#[tokio::test]
+async fn whatever_comes_to_the_report_function_is_answered_by_the_contract() {
+    let (world, known) = requests::world().await;
+    let network = json!({
+        "id": "network", "legal_name": "Network", "address": {"town": "Bonn", "country": "DE"},
+    });
+    world.made("payers", network).await;
+    world.turn_to("2026-08-02T10:00:00Z").await;
+    let july = "reports/payouts/2026-07?payer=house";
+    let rows = world.get(july).await.body["rows"].clone();
+    assert_eq!(rows.as_array().map(Vec::len), Some(2));
+    check_some(&world, &known, &requests::reports(&known), &REPORT, REPORTS).await;
+
+    // Whatever was asked, and in whatever order, July is closed as it was, by two people.
+    let fin = json!({"role": "finance", "person": "Fin"});
+    let fin = Person::new(&world, fin).await;
+    for step in ["prepare", "approve", "close"] {
+        let path = format!("periods/2026-07/{step}?payer=house");
+        let moved = match step {
+            "approve" => fin.post(&path, json!({})).await,
+            _ => world.post(&path, json!({})).await,
+        };
+        assert_eq!(moved.status, 200, "{step}: {moved:?}");
+    }
+    let july = world.get(july).await.body;
+    assert_eq!((&july["state"], &july["rows"]), (&json!("closed"), &rows));
+}
+
 fn move_clock(world: &World, now: &str) {
     world.stack.clock.move_to(now.parse().unwrap()).unwrap();
 }
 
-/// Sends them all, and holds each answer against what is allowed. Every status that is listed must
-/// have been seen: where all requests were refused alike, nothing would be proved.
 async fn check(
     world: &World,
     known: &Known,
     drafts: &impl Strategy<Value = Draft>,
     allowed: &Allowed,
 ) {
+    check_some(world, known, drafts, allowed, REQUESTS).await;
+}
+
+/// Sends so many, and holds each answer against what is allowed. Every status that is listed must
+/// have been seen: where all requests were refused alike, nothing would be proved.
+async fn check_some(
+    world: &World,
+    known: &Known,
+    drafts: &impl Strategy<Value = Draft>,
+    allowed: &Allowed,
+    requests: usize,
+) {
     world.stack.table.record(false);
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let mut seen: BTreeMap<(u16, String), usize> = BTreeMap::new();
     let mut complaints: Vec<String> = Vec::new();
-    for number in 0..REQUESTS {
+    for number in 0..requests {
         let draft = drafts.new_tree(&mut runner).unwrap().current();
         let response = AssertUnwindSafe(answer(world, &draft)).catch_unwind().await;
         let verdict = match response {
@@ -377,7 +443,9 @@ fn judge(
             .collect();
     }
     if status < 400 {
-        let fits = status == 204 || content_type == "application/json";
+        let fits = status == 204
+            || content_type == "application/json"
+            || content_type == "text/csv; charset=utf-8";
         must(fits, || format!("{content_type}: {text}"))?;
         return Ok(vec![String::new()]);
     }

@@ -423,6 +423,34 @@ async fn whoever_is_out_of_a_program_brings_it_nobody_any_more() {
 }
 
 #[tokio::test]
+async fn a_coupon_earns_while_its_owner_is_in_the_program() {
+    let world = World::with_shop(START).await;
+    let coupon = json!({"program": "shoes", "affiliate": "anna", "code": "ANNA10"});
+    world.made("coupons", coupon).await;
+    let mut version = 1;
+    for status in ["ended", "declined", "pending"] {
+        for (status, expected) in [(status, "unattributed"), ("active", "approved")] {
+            let place = json!({ "status": status });
+            let changed = world.patch("enrolments/shoes.anna", version, place).await;
+            assert_eq!(changed.status, 200, "{changed:?}");
+            version += 1;
+            let sale = json!({
+                "program": "shoes", "coupon": "anna10", "order_id": format!("A-{version}"), "amount": "10",
+            });
+            let sold = world.postback(sale).await.body;
+            assert_eq!(sold["status"], expected, "{status}");
+            if expected == "unattributed" {
+                let id = sold["conversion"].as_str().unwrap();
+                let shown = world.get(&format!("conversions/{id}")).await.body;
+                let candidate = &shown["explain"]["candidates"][0];
+                assert_eq!(candidate["reason"], "not_enrolled", "{status}");
+            }
+        }
+    }
+    assert_eq!(world.balance("anna").await["earned"], "3.00");
+}
+
+#[tokio::test]
 async fn whoever_is_given_a_coupon_or_a_link_is_in_and_an_old_request_lets_nobody_back() {
     let world = World::with_shop(START).await;
     let bob = json!({"id": "bob", "name": "Bob", "email": "bob@example.com", "country": "DE"});

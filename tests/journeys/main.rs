@@ -10,6 +10,7 @@ mod canaries;
 mod claims;
 mod cut;
 mod deadline;
+mod edges;
 mod finance;
 mod generated;
 mod lifecycle;

@@ -799,3 +799,68 @@ pub fn payouts(known: &Known) -> BoxedStrategy<Draft> {
     ];
     asked_by(known, forms)
 }
+
+pub fn reports(known: &Known) -> BoxedStrategy<Draft> {
+    let months = ["2026-06", "2026-07", "2026-07", "2026-07", "2026-08"].repeat(3);
+    let months = [&months[..], &["2026-09", "2026-7", "9999-12"]].concat();
+    let payers = [&["house"; 12][..], &["network", "network", "nobody", "H"]].concat();
+    let payer =
+        || prop_oneof![1 => Just(Value::Null), 12 => pick(&payers).prop_map(|id| json!(id))];
+    let of_payer = |payer: Value| json!({ "payer": payer });
+    let report = (
+        pick(&months),
+        perhaps(1, &["json", "csv", "csv", "csv", "xlsx"]),
+        perhaps(2, &["1", "1", "0", "yes"]),
+        payer(),
+    )
+        .prop_map(|(month, format, raw, payer)| {
+            let fields = json!({"format": format, "raw": raw, "payer": payer});
+            Form::get(format!("/api/v1/reports/payouts/{month}"), fields)
+        });
+    let statement = (
+        pick(&["anna", "anna", "bert", "cleo", "nobody", "A"]),
+        pick(&months),
+        perhaps(1, &["json", "csv", "csv", "pdf"]),
+        payer(),
+    )
+        .prop_map(|(affiliate, month, format, payer)| {
+            let fields = json!({"format": format, "payer": payer});
+            Form::get(format!("/api/v1/statements/{affiliate}/{month}"), fields)
+        });
+    let reconciliation =
+        payer().prop_map(move |payer| Form::get("/api/v1/reports/reconciliation", of_payer(payer)));
+    let listed = (list("periods"), payer()).prop_map(move |(mut form, payer)| {
+        form.fields.extend(Form::get("", of_payer(payer)).fields);
+        form
+    });
+    let one = (pick(&months), payer()).prop_map(move |(month, payer)| {
+        Form::get(format!("/api/v1/periods/{month}"), of_payer(payer))
+    });
+    // Whose month it is stands in the query; a body says nothing.
+    let step = (
+        pick(&months),
+        pick(&[
+            "prepare", "prepare", "approve", "approve", "close", "close", "reopen",
+        ]),
+        payer(),
+        pick(&[Spelling::Query, Spelling::Query, Spelling::Json]),
+    )
+        .prop_map(move |(month, word, payer, spelling)| {
+            let fields = if spelling == Spelling::Json {
+                json!({})
+            } else {
+                of_payer(payer)
+            };
+            let path = format!("/api/v1/periods/{month}/{word}");
+            Form::new(Method::POST, path, fields, spelling)
+        });
+    let forms = prop_oneof![
+        4 => report,
+        4 => statement,
+        1 => reconciliation,
+        2 => listed,
+        2 => one,
+        6 => step,
+    ];
+    asked_by(known, forms)
+}
