@@ -148,7 +148,8 @@ impl Request {
         values.pop().flatten().filter(|_| values.is_empty())
     }
 
-    /// How the body is spelt by its content type, or by its looks where it has none.
+    /// How the body is spelt by its content type, or by its looks where it has none, or has one that `curl`
+    /// gives to whatever it sends: no form begins like JSON.
     fn spelling(&self) -> Option<Spelling> {
         let content_type = self.header("content-type").unwrap_or_default();
         let media_type = content_type
@@ -161,8 +162,8 @@ impl Request {
             self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
         match media_type.as_str() {
             "application/json" => Some(Spelling::Json),
+            "application/x-www-form-urlencoded" | "" if looks_like_json => Some(Spelling::Json),
             "application/x-www-form-urlencoded" => Some(Spelling::Form),
-            "" if looks_like_json => Some(Spelling::Json),
             "" => Some(Spelling::Form),
             _ => None,
         }

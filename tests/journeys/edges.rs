@@ -352,3 +352,61 @@ async fn what_the_readme_sets_up_is_taken_as_it_stands() {
         world.made("programs", program).await;
     }
 }
+
+/// Senders spell the same in many ways, and versions are asked for in those that HTTP has.
+#[tokio::test]
+async fn what_is_meant_is_taken_by_each_of_its_spellings() {
+    let world = World::with_shop(START).await;
+    let click = world.click("anna-shoes").await;
+    let of_curl = [("content-type", "application/x-www-form-urlencoded")];
+    let send = async |path: &str, body: Value| {
+        let body = body.to_string().into();
+        tests::answer(&world.send(Method::POST, path, &of_curl, body).await)
+    };
+    let token = world.token.clone();
+    let sale = json!({"token": token, "click_id": click, "order_id": "A-1", "amount": "10"});
+    let sold = send("/postback", sale).await;
+    assert_eq!(
+        (sold.status, &sold.body["result"]),
+        (200, &json!("created"))
+    );
+    let back = json!({"token": token, "order_id": "A-1", "event": "SALE"});
+    let back = send("/postback/reversal", back).await;
+    assert_eq!(
+        (back.status, &back.body["remaining"]),
+        (200, &json!("0.00"))
+    );
+    let both = json!({"token": token, "order_id": "A-1", "event": "sale", "goal": "sale"});
+    assert_eq!(send("/postback/reversal", both).await.status, 422);
+    for test in [json!("1"), json!("true"), json!(true)] {
+        let tried = json!({"token": token, "program": "shoes", "order_id": "T-1", "test": test});
+        assert_eq!(send("/postback", tried).await.body["status"], "test");
+    }
+
+    let refused = json!({"token": token, "click_id": "x", "order_id": "A-2", "amount": "10"});
+    for _ in 0..2 {
+        assert_eq!(send("/postback", refused.clone()).await.status, 422);
+    }
+    let refusal = world.get("refusals").await.body["items"][0].clone();
+    assert_eq!(
+        (&refusal["reason"], &refusal["count"]),
+        (&json!("click_forged"), &json!(2))
+    );
+
+    let bearer = format!("Bearer {}", world.admin);
+    let patch = async |tag: &str, name: &str| {
+        let headers = [("authorization", bearer.as_str()), ("if-match", tag)];
+        let body = json!({ "name": name }).to_string().into();
+        let path = "/api/v1/programs/shoes";
+        let sent = world.send(Method::PATCH, path, &headers, body).await;
+        sent.status.as_u16()
+    };
+    assert_eq!(patch("\"1\"", "a").await, 200);
+    assert_eq!(patch("\"1\"", "b").await, 412);
+    assert_eq!(patch("\"1\", \"2\"", "c").await, 200);
+    assert_eq!(patch("*", "d").await, 200);
+    for id in ["batch", "reversal"] {
+        let made = world.post("merchants", json!({"id": id, "name": id})).await;
+        assert_eq!((made.status, &made.body["field"]), (422, &json!("id")));
+    }
+}

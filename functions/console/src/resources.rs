@@ -295,9 +295,13 @@ impl Resource for Merchant {
         &self,
         app: &App,
         _: &Caller,
-        _: Option<&Self>,
+        before: Option<&Self>,
         _: Option<&str>,
     ) -> Result<(), Problem> {
+        // Its signed posts would come to the paths of everybody.
+        if before.is_none() && ["batch", "reversal"].contains(&self.id.as_str()) {
+            return Err(Problem::invalid("id_invalid", "id"));
+        }
         match Payer::find(app, self.payer.as_str()).await? {
             Some(_) => Ok(()),
             None => Err(Problem::invalid("payer_unknown", "payer")),

@@ -240,7 +240,9 @@ async fn change<R: Resource>(
         return Err(Problem::new(status, "if_match_missing"));
     };
     let moved = || Problem::new(StatusCode::PRECONDITION_FAILED, "etag_mismatch");
-    if etag != format!("\"{}\"", seen.version) {
+    // RFC 9110, section 13.1.1: any version, or one of a list.
+    let current = format!("\"{}\"", seen.version);
+    if etag != "*" && !etag.split(',').any(|one| one.trim() == current) {
         return Err(moved());
     }
     let mut patch = request.json()?;

@@ -43,10 +43,7 @@ fn read(sender: &Sender, mut fields: Fields) -> Result<(Asked, Option<ProgramId>
             order_id,
             goal: String::new(),
         },
-        goal: fields.parsed("goal", "goal_unknown", |text| {
-            let is_one = text == "*" || Goal::is_name(text);
-            is_one.then(|| text.to_lowercase()).ok_or(())
-        })?,
+        goal: goal(&mut fields)?,
         id: fields.parsed("reversal_id", "reversal_id_invalid", |text| {
             name(text).and_then(|id| if id.starts_with(' ') { Err(()) } else { Ok(id) })
         })?,
@@ -63,6 +60,20 @@ fn read(sender: &Sender, mut fields: Fields) -> Result<(Asked, Option<ProgramId>
         return Err(Problem::invalid("reversal_id_required", "reversal_id"));
     }
     Ok((asked, program.filter(|_| !by_program)))
+}
+
+/// By either of its names.
+fn goal(fields: &mut Fields) -> Result<Option<String>, Problem> {
+    let mut named = |name: &str| {
+        fields.parsed(name, "goal_unknown", |text| {
+            let is_one = text == "*" || Goal::is_name(text);
+            is_one.then(|| text.to_lowercase()).ok_or(())
+        })
+    };
+    match (named("goal")?, named("event")?) {
+        (Some(_), Some(_)) => Err(Problem::invalid("parameter_repeated", "event")),
+        (goal, event) => Ok(goal.or(event)),
+    }
 }
 
 fn items(fields: &mut Fields) -> Result<Vec<(String, String)>, Problem> {

@@ -264,7 +264,7 @@ impl Fields {
         self.parsed(name, "duration_invalid", |text| parse_span(text).ok_or(()))
     }
 
-    /// Yes or no: JSON `true` and `false`; in a query or a form also `1` and `0`.
+    /// Yes or no: JSON `true` and `false`; as a text, in JSON too, also `1` and `0`.
     ///
     /// # Errors
     /// `flag_invalid`, `type_wrong`, and as [`Fields::text`].
@@ -275,7 +275,9 @@ impl Fields {
                 self.left.remove(name);
                 Ok(Some(flag))
             }
-            Some(Given::Json(value)) if !is_absent(value) => Err(self.invalid(name, "type_wrong")),
+            Some(Given::Json(value)) if !is_absent(value) && !value.is_string() => {
+                Err(self.invalid(name, "type_wrong"))
+            }
             _ => self.parsed(name, "flag_invalid", |text| match text {
                 "true" | "1" => Ok(true),
                 "false" | "0" => Ok(false),
@@ -665,7 +667,8 @@ mod tests {
         let given = r#"{"a": "1"}"#;
         assert_eq!(json(given).text("a"), Ok(Some("1".into())));
         assert_eq!(refused(json(given).whole("a")), ("a".into(), "type_wrong"));
-        assert_eq!(refused(json(given).flag("a")), ("a".into(), "type_wrong"));
+        // Whoever makes JSON of a form's parameters spells its flags as texts.
+        assert_eq!(json(given).flag("a"), Ok(Some(true)));
         assert_eq!(
             refused(json(r#"{"a": "[]"}"#).objects("a")),
             ("a".into(), "not_a_list")
