@@ -1,5 +1,6 @@
 //! The demo as a process: made once, said on the terminal, kept, and taken out again.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -76,6 +77,21 @@ async fn the_demo_is_made_in_one_command_and_removed_by_another() {
 
     let again = run(data, &once);
     assert_eq!(again.status.code(), Some(2));
+    // Whoever starts it later has something to try as well.
+    let later = ["--port", "0", "--now", "2026-10-05T12:00:00Z"];
+    let mut command = Command::new(binary("clickledger"));
+    command.args(later).arg("--data").arg(data);
+    let mut later = command.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(later.stdout.take().unwrap()).lines();
+    let told: Vec<String> = lines
+        .map_while(Result::ok)
+        .take_while(|line| !line.contains("Ctrl-C"))
+        .collect();
+    later.kill().unwrap();
+    later.wait().unwrap();
+    let told = told.join("\n");
+    assert!(told.contains("a link     http://127.0.0.1:"), "{told}");
+    assert!(told.contains("/postback?token=pb."), "{told}");
     let keys = std::fs::read(data.join("keys.json")).unwrap();
 
     let shop = json!({"id": "my-shop", "name": "My shop"});

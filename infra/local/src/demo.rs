@@ -85,9 +85,21 @@ pub fn begin(folder: &Path) -> std::io::Result<()> {
 pub fn finish(folder: &Path, made: &Made) -> std::io::Result<std::path::PathBuf> {
     let report = folder.join(format!("payouts-house-{}.csv", made.report_month));
     std::fs::write(&report, &made.report)?;
-    std::fs::write(folder.join(MADE), made.summary.to_string())?;
+    let mut kept = made.summary.clone();
+    kept["link"] = made.link.as_str().into();
+    kept["token"] = made.token.as_str().into();
+    crate::stack::write_secret(&folder.join(MADE), &kept.to_string())?;
     std::fs::remove_file(folder.join(MAKING))?;
     Ok(report)
+}
+
+/// A tracked link of the demo that a folder holds, as a path, and a token to post its sales with.
+#[must_use]
+pub fn kept(folder: &Path) -> Option<(String, String)> {
+    let kept = std::fs::read_to_string(folder.join(MADE)).ok()?;
+    let kept: Value = serde_json::from_str(&kept).ok()?;
+    let text = |name: &str| kept[name].as_str().map(str::to_owned);
+    text("link").zip(text("token"))
 }
 
 /// What is in the way of removing a demo.

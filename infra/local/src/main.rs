@@ -255,7 +255,9 @@ async fn run(options: &Serve) -> Result<(), String> {
     };
 
     if let Some(made) = &made {
-        tell_of_demo(made, folder, &url)?;
+        // Once it has ended, nobody answers there.
+        let served = (!options.once).then_some(url.as_str());
+        tell_of_demo(made, folder, served)?;
     }
     if options.once {
         return stack.clock.keep().map_err(|error| error.to_string());
@@ -267,11 +269,14 @@ async fn run(options: &Serve) -> Result<(), String> {
     }
     println!("  clock      {}", stack.clock.now());
     println!("  admin key  {admin_key}");
-    if let Some(made) = &made {
-        println!("  a link     {url}{}", made.link);
+    let to_try = match made {
+        Some(made) => Some((made.link, made.token)),
+        None => folder.and_then(demo::kept),
+    };
+    if let Some((link, token)) = to_try {
+        println!("  a link     {url}{link}");
         println!(
-            "  a sale     curl '{url}/postback?token={}&order_id=my-1&amount=49.99&click_id=<the id at the end of where the link leads>'",
-            made.token
+            "  a sale     curl '{url}/postback?token={token}&order_id=my-1&amount=49.99&click_id=<the id at the end of where the link leads>'"
         );
     }
     println!("  try        curl -H 'Authorization: Bearer {admin_key}' {url}/api/v1/merchants");
@@ -295,16 +300,19 @@ async fn ended(served: JoinHandle<std::io::Result<()>>, stack: &Stack) -> Result
 }
 
 /// What the demo came to, and where the last closed month's report is.
-fn tell_of_demo(made: &demo::Made, folder: Option<&Path>, url: &str) -> Result<(), String> {
+fn tell_of_demo(made: &demo::Made, folder: Option<&Path>, url: Option<&str>) -> Result<(), String> {
     let month = &made.report_month;
-    let report = match folder {
-        Some(folder) => {
+    println!("{}", demo::told(&made.summary));
+    match (folder, url) {
+        (Some(folder), _) => {
             let file = demo::finish(folder, made).map_err(|error| error.to_string())?;
-            file.display().to_string()
+            println!("  report       {}\n", file.display());
         }
-        None => format!("GET {url}/api/v1/reports/payouts/{month}?format=csv"),
-    };
-    println!("{}\n  report       {report}\n", demo::told(&made.summary));
+        (None, Some(url)) => {
+            println!("  report       GET {url}/api/v1/reports/payouts/{month}?format=csv\n");
+        }
+        (None, None) => println!(),
+    }
     Ok(())
 }
 
