@@ -32,9 +32,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(
     about = "Simulates worlds and checks that no cent is lost, doubled or moved",
-    after_help = "Examples:\n  simulation --worlds 2000\n  simulation --seed 1126 --worlds 1    one world again; \
-                  if it fails, the shortest history is sought\n  simulation --plants                  each \
-                  planted bug, until a world notices it"
+    after_help = "Examples, each after `cargo test --profile simulation -p tests --features few-shards --test \
+                  simulation --`:\n  --worlds 2000\n  --seed 1126 --worlds 1    one world again; if it fails, \
+                  the shortest history is sought\n  --plants                  each planted bug, until a world notices it"
 )]
 struct Options {
     /// How many worlds; with --plants, for each bug at most
