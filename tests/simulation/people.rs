@@ -703,29 +703,32 @@ impl People {
             .push(answer);
     }
 
+    /// A record as it stands, with its version's tag; none if nobody heard.
+    async fn found(&self, path: &str) -> Option<(String, Value)> {
+        let path = format!("/api/v1/{path}");
+        let world = &self.world;
+        let heard = world
+            .call(
+                Function::Console,
+                Method::GET,
+                &path,
+                &world.admin,
+                &json!({}),
+            )
+            .await?;
+        let etag = heard.headers.get("etag")?.to_str().ok()?.to_owned();
+        Some((etag, serde_json::from_slice(&heard.body).ok()?))
+    }
+
     /// Other terms, and a lane more.
     async fn change(&self, affiliate: usize, terms: usize) {
         let path = format!("affiliates/{}", affiliate_id(affiliate));
         for _ in 0..LOOKS {
-            let heard = self
-                .world
-                .call(
-                    Function::Console,
-                    Method::GET,
-                    &format!("/api/v1/{path}"),
-                    &self.world.admin,
-                    &json!({}),
-                )
-                .await;
-            let seen = heard.and_then(|response| {
-                let etag = response.headers.get("etag")?.to_str().ok()?.to_owned();
-                let body: Value = serde_json::from_slice(&response.body).ok()?;
-                Some((etag, body["lanes"].as_u64().unwrap_or(1)))
-            });
-            let Some((etag, lanes)) = seen else {
+            let Some((etag, seen)) = self.found(&path).await else {
                 self.world.pause(Duration::from_secs(60)).await;
                 continue;
             };
+            let lanes = seen["lanes"].as_u64().unwrap_or(1);
             let mut body = terms_json(TERMS[terms]);
             body["lanes"] = json!((lanes + 1).min(LANES_MOST));
             body["if-match"] = json!(etag);
@@ -753,21 +756,7 @@ impl People {
     async fn next_version(&self, program: usize) {
         let path = format!("programs/{}", PROGRAMS[program].id);
         for _ in 0..LOOKS {
-            let heard = self
-                .world
-                .call(
-                    Function::Console,
-                    Method::GET,
-                    &format!("/api/v1/{path}"),
-                    &self.world.admin,
-                    &json!({}),
-                )
-                .await;
-            let etag = heard.and_then(|response| {
-                let etag = response.headers.get("etag")?.to_str().ok()?;
-                Some(etag.to_owned())
-            });
-            let Some(etag) = etag else {
+            let Some((etag, _)) = self.found(&path).await else {
                 self.world.pause(Duration::from_secs(60)).await;
                 continue;
             };
