@@ -321,6 +321,10 @@ async fn each_refund_that_waits_is_kept_or_said_to_differ() {
         let waits = world.reversal(part(amount)).await;
         assert_eq!(result(&waits), told, "{amount}");
     }
+    // That it is in the program's currency goes without saying.
+    let mut said = part("10");
+    said["currency"] = json!("EUR");
+    assert_eq!(world.reversal(said).await.status, 404);
     assert_eq!(world.postback(sale("A-2")).await.status, 200);
     assert_eq!(earned_and_reversed(&world).await, ["20.00", "11.00"]);
 }

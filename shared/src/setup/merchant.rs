@@ -90,7 +90,8 @@ mod tests {
             ("name", json!("x".repeat(201)), "text_invalid"),
             ("payer", json!("House"), "id_invalid"),
             ("order_scope", json!("payer"), "word_unknown"),
-            ("require_signature", json!("true"), "type_wrong"),
+            ("require_signature", json!("yes"), "flag_invalid"),
+            ("require_signature", json!(1), "type_wrong"),
             ("allowed_ips", json!(["10.0.0.1"]), "not_supported"),
             ("secret", json!("x"), "parameter_unknown"),
         ] {

@@ -81,7 +81,10 @@ impl Waiting {
                 .collect()
         };
         self.amount.as_ref().map(value) == other.amount.as_ref().map(value)
-            && self.currency == other.currency
+            && self
+                .currency
+                .zip(other.currency)
+                .is_none_or(|(one, another)| one == another)
             && items(self) == items(other)
     }
 
