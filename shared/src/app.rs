@@ -48,7 +48,14 @@ impl App {
     /// # Errors
     /// [`StartError`]
     pub async fn from_environment() -> Result<Self, StartError> {
-        let config = Config::from_environment()?;
+        Self::started(Config::from_environment()?).await
+    }
+
+    /// The same of a configuration that was read already.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn started(config: Config) -> Result<Self, StartError> {
         crate::lambda::logs(&config.log_level, std::io::stdout);
         Self::of(config, Pace::USUAL).await
     }

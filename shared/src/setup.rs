@@ -65,8 +65,11 @@ pub trait Record: Sized + Clone {
     fn to_json(&self) -> Value;
 
     /// Gives entries of lists that came without an id the one that they had, or one that no version had
-    /// before this one of that number: what is counted goes by it. `after` is what was read of `asked`.
-    fn keep_ids(_before: &Value, _asked: &mut Value, _after: &Value, _version: u64) {}
+    /// before this one of that number: what is counted goes by it. `after` is what was read of `asked`. Whether
+    /// any was given.
+    fn keep_ids(_before: &Value, _asked: &mut Value, _after: &Value, _version: u64) -> bool {
+        false
+    }
 
     /// Whether it stands beside one that exists from the start: whoever does not say from then on which
     /// one is meant must be told so at once, so the first such one is noted.
@@ -99,10 +102,12 @@ pub fn patched<R: Record>(record: &R, patch: &Value, version: u64) -> Result<R, 
     let mut merged = before.clone();
     merge(&mut merged, patch);
 
-    let read = R::parse(&merged)?;
-    R::keep_ids(&before, &mut merged, &read.to_json(), version);
-    let changed = R::parse(&merged)?;
-    let after = changed.to_json();
+    let mut changed = R::parse(&merged)?;
+    let mut after = changed.to_json();
+    if R::keep_ids(&before, &mut merged, &after, version) {
+        changed = R::parse(&merged)?;
+        after = changed.to_json();
+    }
     match R::FIXED
         .iter()
         .find(|name| before.get(**name) != after.get(**name))

@@ -98,6 +98,11 @@ pub trait Resource: Record {
         Ok(())
     }
 
+    /// Whether whoever may change it may change what the patch names.
+    fn may_change(&self, _caller: &Caller, _patch: &Value) -> Result<(), Problem> {
+        Ok(())
+    }
+
     /// What a change brings with it: made before the change is in force.
     async fn changing(
         &self,
@@ -430,6 +435,16 @@ impl Resource for Affiliate {
     const CREATE: Action = Action::CreateAffiliates;
     const CHANGE: Action = Action::ChangeAffiliates;
 
+    /// An affiliate its name, e-mail, country and payout details.
+    fn may_change(&self, caller: &Caller, patch: &Value) -> Result<(), Problem> {
+        let own = ["name", "email", "country", "payout"];
+        let mut members = patch.as_object().into_iter().flatten();
+        if caller.affiliate().is_some() && members.any(|(name, _)| !own.contains(&name.as_str())) {
+            return Err(Problem::forbidden("forbidden"));
+        }
+        Ok(())
+    }
+
     async fn owners(
         &self,
         app: &App,
@@ -608,6 +623,17 @@ impl Resource for Link {
     const CHANGE: Action = Action::WriteLinks;
     const GENERATED: &'static [&'static str] = &["slug"];
     const LISTED_BY_AFFILIATE: bool = true;
+
+    /// What bounds a link that somebody else made is not the affiliate's to lift.
+    fn may_change(&self, caller: &Caller, patch: &Value) -> Result<(), Problem> {
+        let standing = self.to_json();
+        let is_bound = |name: &&str| patch.get(*name).is_some() && standing.get(*name).is_some();
+        let mut bounds = ["click_cap", "starts_at", "ends_at"].iter();
+        if caller.affiliate().is_some() && bounds.any(is_bound) {
+            return Err(Problem::forbidden("forbidden"));
+        }
+        Ok(())
+    }
 
     async fn owners(&self, app: &App, _: &Caller, programs: &Programs) -> Result<Owners, Problem> {
         Ok(Owners {

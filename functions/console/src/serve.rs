@@ -6,7 +6,7 @@ use serde_json::Value;
 use shared::app::{App, random, unavailable};
 use shared::http_types::{Cursor, Page, Problem, Request, Response, is_note};
 use shared::rights::{Action, Caller, Decision, Subject};
-use shared::setup::{Affiliate, Link, Program, Record, patched};
+use shared::setup::{Program, Record, patched};
 use shared::store::{Audit, Created, Replaced, Versioned};
 
 use crate::resources::{Owners, Programs, Resource};
@@ -247,24 +247,7 @@ async fn change<R: Resource>(
     }
     let mut patch = request.json()?;
     let reason = take_override::<R>(&mut patch)?;
-    if R::KIND == <Affiliate as Record>::KIND && caller.affiliate().is_some() {
-        let own = ["name", "email", "country", "payout"];
-        let members = patch.as_object().into_iter().flatten();
-        if members
-            .into_iter()
-            .any(|(name, _)| !own.contains(&name.as_str()))
-        {
-            return Err(Problem::forbidden("forbidden"));
-        }
-    }
-    if R::KIND == <Link as Record>::KIND && caller.affiliate().is_some() {
-        // What bounds a link that somebody else made is not the affiliate's to lift.
-        let standing = seen.record.to_json();
-        let is_bound = |name: &&str| patch.get(*name).is_some() && standing.get(*name).is_some();
-        if ["click_cap", "starts_at", "ends_at"].iter().any(is_bound) {
-            return Err(Problem::forbidden("forbidden"));
-        }
-    }
+    seen.record.may_change(caller, &patch)?;
     let changed = patched(&seen.record, &patch, seen.version + 1)?;
     fits(&changed, Some(&seen.record))?;
     let before = Some(&seen.record);

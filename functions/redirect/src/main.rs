@@ -10,8 +10,9 @@ use shared::lambda::Front;
 fn main() -> ExitCode {
     shared::lambda::serve(
         async || {
-            let front = Front::of(&Config::from_environment()?);
-            let redirect = Redirect::new(App::from_environment().await?);
+            let config = Config::from_environment()?;
+            let front = Front::of(&config);
+            let redirect = Redirect::new(App::started(config).await?);
             redirect.warm().await;
             Ok::<_, StartError>((redirect, front))
         },

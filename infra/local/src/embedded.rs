@@ -127,7 +127,7 @@ pub fn was_made(folder: &Path) -> bool {
 ///
 /// # Errors
 /// What the file system says.
-pub fn is_made(folder: &Path) -> std::io::Result<()> {
+pub fn note_made(folder: &Path) -> std::io::Result<()> {
     std::fs::write(folder.join(MADE), "")
 }
 

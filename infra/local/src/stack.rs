@@ -94,7 +94,7 @@ impl Stack {
         let clock = Clock::starting(start.now, file)?;
         let admin_key = admin_key(&app("setup"), start, clock.now()).await?;
         if let Some(folder) = start.folder {
-            embedded::is_made(folder)?;
+            embedded::note_made(folder)?;
         }
         let next_day = app("setup").store.next_day_to_run().await?;
         let stack = Self {

@@ -16,15 +16,16 @@ pub(super) struct Counted {
 
 impl Counted {
     /// Names the entries of `asked` that came without an id: as the same entry was called in `before`, or an
-    /// entry of that kind; others as nothing was called yet, since no two versions have one number.
+    /// entry of that kind; others as nothing was called yet, since no two versions have one number. Whether
+    /// there was any.
     ///
     /// `after` is `asked` as it was read, so that two spellings of an entry are the same.
-    pub fn keep_ids(&self, before: &Value, asked: &mut Value, after: &Value, version: u64) {
+    pub fn keep_ids(&self, before: &Value, asked: &mut Value, after: &Value, version: u64) -> bool {
         let entries =
             |of: &Value| -> Vec<Value> { of[self.name].as_array().cloned().unwrap_or_default() };
         let (before, after) = (entries(before), entries(after));
         let Some(asked) = asked.get_mut(self.name).and_then(Value::as_array_mut) else {
-            return;
+            return false;
         };
         let mut is_taken: HashSet<String> = asked.iter().filter_map(id).collect();
         let nameless: Vec<usize> = (0..asked.len())
@@ -61,13 +62,14 @@ impl Counted {
                 }
             }
         }
-        for place in nameless {
+        for &place in &nameless {
             let fresh = format!("{}{}v{version}", self.letter, place + 1);
             let id = ids[place].take().unwrap_or(fresh);
             if let Some(members) = asked[place].as_object_mut() {
                 members.insert("id".to_owned(), id.into());
             }
         }
+        !nameless.is_empty()
     }
 }
 
@@ -93,7 +95,9 @@ mod tests {
     fn ids(before: Value, asked: Value) -> Vec<String> {
         let mut sent = json!({ "rules": asked });
         let read = sent.clone();
-        LIST.keep_ids(&json!({ "rules": before }), &mut sent, &read, 7);
+        assert!(LIST.keep_ids(&json!({ "rules": before }), &mut sent, &read, 7));
+        // Named once, nothing is left to name.
+        assert!(!LIST.keep_ids(&json!({}), &mut sent.clone(), &sent, 8));
         let entries = sent["rules"].as_array().unwrap().iter();
         let ids = entries.map(|entry| entry["id"].as_str().unwrap().to_owned());
         ids.collect()
@@ -190,7 +194,8 @@ mod tests {
     fn what_is_no_list_or_no_entry_is_left_to_whoever_reads_it() {
         for asked in [json!({}), json!({"rules": "x"}), json!({"rules": null})] {
             let mut sent = asked.clone();
-            LIST.keep_ids(&json!({"rules": []}), &mut sent, &json!({"rules": []}), 7);
+            let none = json!({"rules": []});
+            assert!(!LIST.keep_ids(&none, &mut sent, &none, 7));
             assert_eq!(sent, asked);
         }
     }

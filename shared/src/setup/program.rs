@@ -194,10 +194,9 @@ impl Record for Program {
     const KIND: &'static str = "program";
     const FIXED: &'static [&'static str] = &["id", "merchant", "currency"];
 
-    fn keep_ids(before: &Value, asked: &mut Value, after: &Value, version: u64) {
-        for list in [RULES, CAPS] {
-            list.keep_ids(before, asked, after, version);
-        }
+    fn keep_ids(before: &Value, asked: &mut Value, after: &Value, version: u64) -> bool {
+        let [rules, caps] = [RULES, CAPS].map(|list| list.keep_ids(before, asked, after, version));
+        rules || caps
     }
 
     fn id(&self) -> String {
